@@ -1,0 +1,80 @@
+#include "base/arena.h"
+
+#include <stdlib.h>
+
+#define BLOCK_MIN 2048
+
+struct arena_block {
+	struct arena_block *next;
+	size_t n, cap;
+	max_align_t data[];
+};
+
+void arena_init(struct arena *a, size_t max)
+{
+	*a = (struct arena){ .max = max };
+}
+
+void arena_done(struct arena *a)
+{
+	struct arena_block *b = a->blocks;
+
+	while (b) {
+		struct arena_block *next = b->next;
+
+		free(b);
+		b = next;
+	}
+	arena_init(a, a->max);
+}
+
+void *arena_alloc(struct arena *a, size_t n)
+{
+	const size_t align = sizeof(max_align_t);
+	struct arena_block *b = a->blocks;
+	size_t cap;
+	char *at;
+
+	if (a->failed || n > a->max || a->used + (n + align) > a->max + align) {
+		a->failed = true;
+		return NULL;
+	}
+	n = (n + align - 1) / align * align;
+	if (!b || b->cap - b->n < n) {
+		cap = n > BLOCK_MIN ? n : BLOCK_MIN;
+		b = calloc(1, sizeof *b + cap);
+		if (!b) {
+			a->failed = true;
+			return NULL;
+		}
+		b->cap = cap;
+		b->next = a->blocks;
+		a->blocks = b;
+	}
+	at = (char *)b->data + b->n;
+	b->n += n;
+	a->used += n;
+	return at;
+}
+
+void *arena_array(struct arena *a, size_t count, size_t size)
+{
+	size_t n;
+
+	if (__builtin_mul_overflow(count, size, &n)) {
+		a->failed = true;
+		return NULL;
+	}
+	return arena_alloc(a, n);
+}
+
+struct slice arena_dup(struct arena *a, struct slice s)
+{
+	char *p = arena_alloc(a, s.n + 1);
+
+	if (!p)
+		return slice(NULL, 0);
+	if (s.n)
+		memcpy(p, s.p, s.n);
+	return slice(p, s.n);
+}

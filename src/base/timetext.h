@@ -1,0 +1,12 @@
+/* base/timetext.h -- time as text, always UTC. Input: Unix time in milliseconds. */
+#ifndef BASE_TIMETEXT_H
+#define BASE_TIMETEXT_H
+
+#include "base/buf.h"
+
+/* RFC 5322 3.3: "Mon, 23 Nov 2026 22:43:16 +0000". */
+void time_add_rfc5322(struct buf *out, uint64_t unix_ms);
+/* RFC 3339: "2026-11-23T22:43:16.042Z". */
+void time_add_rfc3339(struct buf *out, uint64_t unix_ms);
+
+#endif
