@@ -1,0 +1,215 @@
+#include "loop/listener.h"
+
+#include "base/auto.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdio.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+
+#define BACKLOG 1024
+/* Accepted in one turn, so that connections that exist get theirs. */
+#define ACCEPT_TURN 64
+#define REST_MS     100
+
+struct listener {
+	int fd;
+	struct loop_io io;
+	struct loop_timer rest;
+	bool started;
+	char path[108]; /* of a Unix socket */
+	void (*accepted)(void *arg, int fd);
+	void *arg;
+};
+
+static bool parse(struct slice text, struct sockaddr_storage *to, socklen_t *ret_n, struct err *e)
+{
+	struct sockaddr_in *v4 = (struct sockaddr_in *)(void *)to;
+	struct sockaddr_in6 *v6 = (struct sockaddr_in6 *)(void *)to;
+	struct slice host, port_text;
+	char name[64];
+	uint64_t port;
+
+	if (!slice_rcut(text, ':', &host, &port_text) || !slice_u64(port_text, &port) || port > 65535)
+		return err_set(e, ERR_INPUT, "%.*s: not ADDRESS:PORT", SLICE_ARG(text));
+	if (host.n >= 2 && host.p[0] == '[' && host.p[host.n - 1] == ']') {
+		host = slice(host.p + 1, host.n - 2);
+		to->ss_family = AF_INET6;
+	} else {
+		to->ss_family = AF_INET;
+	}
+	if (host.n >= sizeof name)
+		return err_set(e, ERR_INPUT, "%.*s: not ADDRESS:PORT", SLICE_ARG(text));
+	memcpy(name, host.p, host.n);
+	name[host.n] = '\0';
+	if (to->ss_family == AF_INET6 && inet_pton(AF_INET6, name, &v6->sin6_addr) == 1) {
+		v6->sin6_port = htons((uint16_t)port);
+		*ret_n = sizeof *v6;
+		return true;
+	}
+	if (to->ss_family == AF_INET && inet_pton(AF_INET, name, &v4->sin_addr) == 1) {
+		v4->sin_port = htons((uint16_t)port);
+		*ret_n = sizeof *v4;
+		return true;
+	}
+	return err_set(e, ERR_INPUT, "%.*s: not ADDRESS:PORT (an IPv6 address stands in brackets)",
+	    SLICE_ARG(text));
+}
+
+static int open_inet(struct slice text, struct err *e)
+{
+	struct sockaddr_storage to = { 0 };
+	socklen_t n = 0;
+	AUTO_FD fd = -1;
+	int one = 1;
+
+	if (!parse(text, &to, &n, e))
+		return -1;
+	fd = socket(to.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one) ||
+	    setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &one, sizeof one) ||
+	    (to.ss_family == AF_INET6 &&
+	        setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &one, sizeof one)) ||
+	    bind(fd, (struct sockaddr *)&to, n) || listen(fd, BACKLOG)) {
+		err_set(e, ERR_LATER, "%.*s: %s", SLICE_ARG(text), strerror(errno));
+		return -1;
+	}
+	return fd_steal(&fd);
+}
+
+static bool alive(const struct sockaddr_un *to)
+{
+	AUTO_FD fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	return fd >= 0 && connect(fd, (const struct sockaddr *)to, sizeof *to) == 0;
+}
+
+static int open_unix(struct listener *l, struct slice path, struct err *e)
+{
+	struct sockaddr_un to = { .sun_family = AF_UNIX };
+	AUTO_FD fd = -1;
+	mode_t old;
+	int rc;
+
+	if (!path.n || path.n >= sizeof to.sun_path) {
+		err_set(e, ERR_INPUT, "%.*s: a socket's path has at most %zu bytes", SLICE_ARG(path),
+		    sizeof to.sun_path - 1);
+		return -1;
+	}
+	memcpy(to.sun_path, path.p, path.n);
+	if (alive(&to)) {
+		err_set(e, ERR_CONFLICT, "%s: another server answers there", to.sun_path);
+		return -1;
+	}
+	unlink(to.sun_path);
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	old = umask(0177);
+	rc = fd < 0 ? -1 : bind(fd, (struct sockaddr *)&to, sizeof to);
+	umask(old);
+	if (rc || listen(fd, BACKLOG)) {
+		err_set(e, ERR_LATER, "%s: %s", to.sun_path, strerror(errno));
+		return -1;
+	}
+	memcpy(l->path, to.sun_path, sizeof l->path);
+	return fd_steal(&fd);
+}
+
+struct listener *listener_open(struct slice address, struct err *e)
+{
+	struct listener *l = calloc(1, sizeof *l);
+
+	if (!l) {
+		err_set(e, ERR_LATER, "out of memory");
+		return NULL;
+	}
+	if (slice_starts(address, S("unix:")))
+		l->fd = open_unix(l, slice_from(address, 5), e);
+	else
+		l->fd = open_inet(address, e);
+	if (l->fd >= 0)
+		return l;
+	free(l);
+	return NULL;
+}
+
+void listener_close(struct listener *l)
+{
+	if (!l)
+		return;
+	listener_stop(l);
+	if (l->path[0])
+		unlink(l->path);
+	close(l->fd);
+	free(l);
+}
+
+static void on_ready(void *arg)
+{
+	struct listener *l = arg;
+	int one = 1;
+
+	for (int i = 0; i < ACCEPT_TURN && l->started; i++) {
+		int fd = accept4(l->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+
+		if (fd < 0) {
+			if (errno == EINTR || errno == ECONNABORTED)
+				continue;
+			/* Out of descriptors or memory: the connection stays in the backlog, so readiness
+			 * would spin. Rest, and look again. */
+			if (errno != EAGAIN) {
+				loop_io_want(&l->io, false, false);
+				loop_timer_set(&l->rest, REST_MS);
+			}
+			return;
+		}
+		if (!l->path[0])
+			setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+		l->accepted(l->arg, fd);
+	}
+}
+
+static void on_rest(void *arg)
+{
+	struct listener *l = arg;
+
+	loop_io_want(&l->io, true, false);
+}
+
+bool listener_start(struct listener *l, struct loop *loop, void (*accepted)(void *arg, int fd), void *arg)
+{
+	l->accepted = accepted;
+	l->arg = arg;
+	loop_timer_init(&l->rest, loop, on_rest, l);
+	if (!loop_io_init(&l->io, loop, l->fd, on_ready, l))
+		return false;
+	l->started = true;
+	loop_io_want(&l->io, true, false);
+	return true;
+}
+
+void listener_stop(struct listener *l)
+{
+	if (!l->started)
+		return;
+	l->started = false;
+	loop_timer_cancel(&l->rest);
+	loop_io_done(&l->io);
+}
+
+uint16_t listener_port(const struct listener *l)
+{
+	struct sockaddr_storage at;
+	socklen_t n = sizeof at;
+
+	if (getsockname(l->fd, (struct sockaddr *)&at, &n))
+		return 0;
+	if (at.ss_family == AF_INET)
+		return ntohs(((struct sockaddr_in *)(void *)&at)->sin_port);
+	if (at.ss_family == AF_INET6)
+		return ntohs(((struct sockaddr_in6 *)(void *)&at)->sin6_port);
+	return 0;
+}

@@ -1,0 +1,292 @@
+#include "loop/loop.h"
+
+#include "base/must.h"
+#include "ops/clock.h"
+
+#include <errno.h>
+#include <event2/event.h>
+#include <event2/thread.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+struct loop {
+	struct event_base *base;
+	struct event *wake_event, *tick, *signals[3];
+	int wake_fd;
+	/* Posted tasks, newest first; taken whole and reversed. */
+	struct loop_task *_Atomic posted;
+	atomic_bool stop;
+	struct heap timers;
+	uint64_t now;
+	uint64_t armed; /* when `tick` fires; UINT64_MAX: not */
+	void (*on_signal)(void *arg, int signo);
+	void *signal_arg;
+};
+
+static void run_posted(struct loop *l)
+{
+	struct loop_task *t = atomic_exchange(&l->posted, NULL), *in_order = NULL;
+
+	while (t) {
+		struct loop_task *next = atomic_load_explicit(&t->next, memory_order_relaxed);
+
+		atomic_store_explicit(&t->next, in_order, memory_order_relaxed);
+		in_order = t;
+		t = next;
+	}
+	while (in_order) {
+		t = in_order;
+		in_order = atomic_load_explicit(&t->next, memory_order_relaxed);
+		t->run(t);
+	}
+}
+
+void loop_post(struct loop *l, struct loop_task *t)
+{
+	struct loop_task *head = atomic_load(&l->posted);
+	const uint64_t one = 1;
+
+	do
+		atomic_store_explicit(&t->next, head, memory_order_relaxed);
+	while (!atomic_compare_exchange_weak(&l->posted, &head, t));
+	/* Who found the list empty wakes the loop; the others ride along. */
+	if (!head && write(l->wake_fd, &one, sizeof one) < 0)
+		MUST(errno == EAGAIN);
+}
+
+void loop_stop(struct loop *l)
+{
+	const uint64_t one = 1;
+
+	atomic_store(&l->stop, true);
+	if (write(l->wake_fd, &one, sizeof one) < 0)
+		MUST(errno == EAGAIN);
+}
+
+static void on_wake(evutil_socket_t fd, short what, void *arg)
+{
+	struct loop *l = arg;
+	uint64_t count;
+
+	(void)what;
+	/* Read first: whoever posts from here on writes again. */
+	if (read((int)fd, &count, sizeof count) < 0)
+		MUST(errno == EAGAIN);
+	l->now = clock_mono_ms();
+	run_posted(l);
+	if (atomic_load(&l->stop))
+		event_base_loopbreak(l->base);
+}
+
+static void arm(struct loop *l)
+{
+	struct heap_node *first = heap_min(&l->timers);
+	struct timeval tv;
+	uint64_t ms;
+
+	if (!first || first->key >= l->armed)
+		return;
+	l->armed = first->key;
+	ms = first->key > l->now ? first->key - l->now : 0;
+	tv.tv_sec = (time_t)(ms / 1000);
+	tv.tv_usec = (suseconds_t)(ms % 1000 * 1000);
+	event_add(l->tick, &tv);
+}
+
+static void on_tick(evutil_socket_t fd, short what, void *arg)
+{
+	struct loop *l = arg;
+	struct heap_node *n;
+
+	(void)fd;
+	(void)what;
+	l->now = clock_mono_ms();
+	l->armed = UINT64_MAX;
+	while ((n = heap_min(&l->timers)) && n->key <= l->now) {
+		struct loop_timer *t = (struct loop_timer *)(void *)((char *)n - offsetof(struct loop_timer, node));
+
+		heap_remove(&l->timers, n);
+		if (t->due > l->now) {
+			/* It was moved later since. */
+			if (t->due != UINT64_MAX && !heap_set(&l->timers, n, t->due))
+				t->fire(t->arg); /* no memory to wait with: rather early than never */
+			continue;
+		}
+		t->due = UINT64_MAX;
+		t->fire(t->arg);
+	}
+	arm(l);
+}
+
+void loop_timer_init(struct loop_timer *t, struct loop *l, void (*fire)(void *arg), void *arg)
+{
+	*t = (struct loop_timer){
+		.node = { .at = HEAP_OUT }, .loop = l, .fire = fire, .arg = arg, .due = UINT64_MAX
+	};
+}
+
+void loop_timer_set(struct loop_timer *t, uint64_t ms)
+{
+	struct loop *l = t->loop;
+
+	t->due = l->now + ms;
+	/* Later than the look that is coming anyway: nothing to do. */
+	if (t->node.at != HEAP_OUT && t->node.key <= t->due)
+		return;
+	if (!heap_set(&l->timers, &t->node, t->due)) {
+		t->due = UINT64_MAX;
+		t->fire(t->arg);
+		return;
+	}
+	arm(l);
+}
+
+void loop_timer_cancel(struct loop_timer *t)
+{
+	t->due = UINT64_MAX;
+	if (t->loop)
+		heap_remove(&t->loop->timers, &t->node);
+}
+
+struct loop *loop_new(struct err *e)
+{
+	struct loop *l = calloc(1, sizeof *l);
+	struct event_config *cfg = event_config_new();
+
+	if (!l || !cfg)
+		goto fail;
+	l->wake_fd = -1;
+	l->armed = UINT64_MAX;
+	l->now = clock_mono_ms();
+	/* Each base belongs to one thread; the wake descriptor is the only way in. */
+	event_config_set_flag(cfg, EVENT_BASE_FLAG_NOLOCK);
+	event_config_set_flag(cfg, EVENT_BASE_FLAG_EPOLL_USE_CHANGELIST);
+	l->base = event_base_new_with_config(cfg);
+	l->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+	if (!l->base || l->wake_fd < 0)
+		goto fail;
+	l->wake_event = event_new(l->base, l->wake_fd, EV_READ | EV_PERSIST, on_wake, l);
+	l->tick = evtimer_new(l->base, on_tick, l);
+	if (!l->wake_event || !l->tick || event_add(l->wake_event, NULL))
+		goto fail;
+	event_config_free(cfg);
+	return l;
+fail:
+	if (cfg)
+		event_config_free(cfg);
+	loop_free(l);
+	err_set(e, ERR_LATER, "event loop: %s", strerror(errno));
+	return NULL;
+}
+
+void loop_free(struct loop *l)
+{
+	if (!l)
+		return;
+	for (size_t i = 0; i < 3; i++)
+		if (l->signals[i])
+			event_free(l->signals[i]);
+	if (l->wake_event)
+		event_free(l->wake_event);
+	if (l->tick)
+		event_free(l->tick);
+	if (l->base)
+		event_base_free(l->base);
+	if (l->wake_fd >= 0)
+		close(l->wake_fd);
+	heap_done(&l->timers);
+	free(l);
+}
+
+void loop_run(struct loop *l)
+{
+	l->now = clock_mono_ms();
+	while (!atomic_load(&l->stop)) {
+		arm(l);
+		if (event_base_loop(l->base, EVLOOP_ONCE | EVLOOP_NO_EXIT_ON_EMPTY) < 0)
+			break;
+	}
+	run_posted(l);
+}
+
+uint64_t loop_now(const struct loop *l)
+{
+	return l->now;
+}
+
+static void on_io(evutil_socket_t fd, short what, void *arg)
+{
+	struct loop_io *io = arg;
+
+	(void)fd;
+	(void)what;
+	io->loop->now = clock_mono_ms();
+	io->ready(io->arg);
+}
+
+bool loop_io_init(struct loop_io *io, struct loop *l, int fd, void (*ready)(void *arg), void *arg)
+{
+	*io = (struct loop_io){ .loop = l, .fd = fd, .ready = ready, .arg = arg };
+	io->in = event_new(l->base, fd, EV_READ | EV_PERSIST, on_io, io);
+	return io->in;
+}
+
+void loop_io_want(struct loop_io *io, bool in, bool out)
+{
+	if (in != io->want_in) {
+		io->want_in = in;
+		if (in)
+			event_add(io->in, NULL);
+		else
+			event_del(io->in);
+	}
+	if (out != io->want_out) {
+		/* Writing rarely blocks, so most connections never need the second event. */
+		if (out && !io->out)
+			io->out = event_new(io->loop->base, io->fd, EV_WRITE | EV_PERSIST, on_io, io);
+		if (!io->out)
+			return;
+		io->want_out = out;
+		if (out)
+			event_add(io->out, NULL);
+		else
+			event_del(io->out);
+	}
+}
+
+void loop_io_done(struct loop_io *io)
+{
+	if (io->in)
+		event_free(io->in);
+	if (io->out)
+		event_free(io->out);
+	io->in = io->out = NULL;
+}
+
+static void on_signal(evutil_socket_t signo, short what, void *arg)
+{
+	struct loop *l = arg;
+
+	(void)what;
+	l->now = clock_mono_ms();
+	l->on_signal(l->signal_arg, (int)signo);
+}
+
+bool loop_signals(struct loop *l, void (*handler)(void *arg, int signo), void *arg, struct err *e)
+{
+	static const int which[3] = { SIGTERM, SIGINT, SIGHUP };
+	struct sigaction ignore = { .sa_handler = SIG_IGN };
+
+	l->on_signal = handler;
+	l->signal_arg = arg;
+	sigaction(SIGPIPE, &ignore, NULL);
+	for (size_t i = 0; i < 3; i++) {
+		l->signals[i] = evsignal_new(l->base, which[i], on_signal, l);
+		if (!l->signals[i] || event_add(l->signals[i], NULL))
+			return err_set(e, ERR_LATER, "signals: %s", strerror(errno));
+	}
+	return true;
+}

@@ -1,0 +1,69 @@
+/* loop/loop.h -- one event loop, run by one thread.
+ *
+ * Everything here is called by the loop's own thread, except loop_post() and loop_stop(), which
+ * any thread may call. Times are milliseconds of the monotonic clock. */
+#ifndef LOOP_LOOP_H
+#define LOOP_LOOP_H
+
+#include "base/err.h"
+#include "base/heap.h"
+
+#include <stdatomic.h>
+#include <stdint.h>
+
+struct loop;
+
+/* Something to do on a loop's thread. Embedded in what it is about; it is out of the queue before
+ * run() is called, which may post it again. Posted once at a time. */
+struct loop_task {
+	void (*run)(struct loop_task *);
+	struct loop_task *_Atomic next;
+};
+
+/* NULL on failure. */
+struct loop *loop_new(struct err *e);
+void loop_free(struct loop *);
+/* Until loop_stop(). Tasks posted before it are run. */
+void loop_run(struct loop *);
+void loop_stop(struct loop *);
+/* From any thread. Tasks of one poster run in the order posted. */
+void loop_post(struct loop *, struct loop_task *);
+/* The time, read once a turn. */
+uint64_t loop_now(const struct loop *);
+
+/* A deadline. Moving it later costs nothing but a store: it is looked at again when the old time
+ * comes. Embedded; cancelled before its storage goes. */
+struct loop_timer {
+	struct heap_node node; /* key: when it is looked at */
+	struct loop *loop;
+	void (*fire)(void *arg);
+	void *arg;
+	uint64_t due; /* UINT64_MAX: off */
+};
+
+void loop_timer_init(struct loop_timer *, struct loop *, void (*fire)(void *arg), void *arg);
+/* From now. Replaces what was set. */
+void loop_timer_set(struct loop_timer *, uint64_t ms);
+void loop_timer_cancel(struct loop_timer *);
+
+/* Readiness of a descriptor. The callback may end the watch (loop_io_done) or free its owner. */
+struct event;
+struct loop_io {
+	struct loop *loop;
+	struct event *in, *out;
+	int fd;
+	bool want_in, want_out;
+	void (*ready)(void *arg);
+	void *arg;
+};
+
+bool loop_io_init(struct loop_io *, struct loop *, int fd, void (*ready)(void *arg), void *arg);
+/* Level-triggered. Costs a system call only when something changes. */
+void loop_io_want(struct loop_io *, bool in, bool out);
+void loop_io_done(struct loop_io *);
+
+/* SIGTERM, SIGINT and SIGHUP for one loop of the process: the handler runs on the loop. SIGPIPE is
+ * ignored from here on. */
+bool loop_signals(struct loop *, void (*handler)(void *arg, int signo), void *arg, struct err *e);
+
+#endif

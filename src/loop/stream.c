@@ -1,0 +1,287 @@
+#include "loop/stream.h"
+
+#include "base/must.h"
+#include "loop/tls_impl.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <openssl/err.h>
+#include <stdio.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+/* One TLS record at most; also what a plain read asks for at once. */
+#define READ_STEP 16384
+
+bool stream_init(struct stream *s, struct loop *l, int fd, void (*ready)(void *arg), void *arg)
+{
+	*s = (struct stream){ .fd = fd };
+	return loop_io_init(&s->io, l, fd, ready, arg);
+}
+
+void stream_close(struct stream *s)
+{
+	if (s->fd < 0)
+		return;
+	loop_io_done(&s->io);
+	if (s->tls) {
+		if (!s->shaking && !s->failed)
+			SSL_shutdown(s->tls);
+		SSL_free(s->tls);
+		ERR_clear_error();
+	}
+	close(s->fd);
+	s->fd = -1;
+	s->tls = NULL;
+}
+
+static enum stream_result tls_result(struct stream *s, int rc)
+{
+	int why = SSL_get_error(s->tls, rc);
+	unsigned long code;
+
+	s->wants_write = why == SSL_ERROR_WANT_WRITE;
+	switch (why) {
+	case SSL_ERROR_WANT_READ:
+	case SSL_ERROR_WANT_WRITE: return STREAM_AGAIN;
+	case SSL_ERROR_ZERO_RETURN: return STREAM_EOF;
+	default: break;
+	}
+	s->failed = true;
+	code = ERR_peek_error();
+	if (why == SSL_ERROR_SSL && ERR_GET_REASON(code) == SSL_R_UNEXPECTED_EOF_WHILE_READING) {
+		ERR_clear_error();
+		return STREAM_CUT;
+	}
+	return STREAM_ERROR;
+}
+
+static enum stream_result plain_read(struct stream *s, char *to, size_t max, size_t *ret)
+{
+	ssize_t n;
+
+	do
+		n = recv(s->fd, to, max, 0);
+	while (n < 0 && errno == EINTR);
+	if (n > 0) {
+		*ret = (size_t)n;
+		return STREAM_OK;
+	}
+	if (n == 0)
+		return STREAM_EOF;
+	return errno == EAGAIN ? STREAM_AGAIN : STREAM_ERROR;
+}
+
+static enum stream_result read_some(struct stream *s, char *to, size_t max, size_t *ret)
+{
+	int rc;
+
+	if (!s->tls)
+		return plain_read(s, to, max, ret);
+	ERR_clear_error();
+	rc = SSL_read_ex(s->tls, to, max, ret);
+	return rc == 1 ? STREAM_OK : tls_result(s, rc);
+}
+
+enum stream_result stream_read(struct stream *s, struct buf *in, size_t max)
+{
+	size_t got = 0, total = 0;
+	enum stream_result r = STREAM_AGAIN;
+
+	do {
+		size_t step = max - total < READ_STEP ? max - total : READ_STEP;
+		char *to = buf_room_for(in, step);
+
+		if (!to)
+			return total ? STREAM_OK : STREAM_ERROR;
+		r = read_some(s, to, step, &got);
+		if (r != STREAM_OK)
+			break;
+		buf_grew(in, got);
+		total += got;
+		/* Go on while more is certain to be there: the rest of a record, or a full read. */
+	} while (total < max && (s->tls ? SSL_has_pending(s->tls) : got == READ_STEP));
+	return total ? STREAM_OK : r;
+}
+
+static enum stream_result write_some(struct stream *s, struct slice bytes, size_t *ret)
+{
+	ssize_t n;
+
+	if (s->tls) {
+		int rc;
+
+		ERR_clear_error();
+		rc = SSL_write_ex(s->tls, bytes.p, bytes.n, ret);
+		return rc == 1 ? STREAM_OK : tls_result(s, rc);
+	}
+	do
+		n = send(s->fd, bytes.p, bytes.n, MSG_NOSIGNAL);
+	while (n < 0 && errno == EINTR);
+	if (n >= 0) {
+		*ret = (size_t)n;
+		return STREAM_OK;
+	}
+	return errno == EAGAIN ? STREAM_AGAIN : STREAM_ERROR;
+}
+
+enum stream_result stream_write_slice(struct stream *s, struct slice *bytes)
+{
+	enum stream_result r = STREAM_OK;
+	bool some = false;
+
+	while (bytes->n && r == STREAM_OK) {
+		size_t n = 0;
+
+		r = write_some(s, *bytes, &n);
+		if (r == STREAM_OK) {
+			slice_take(bytes, n);
+			some = true;
+		}
+	}
+	return some && r == STREAM_AGAIN ? STREAM_OK : r;
+}
+
+enum stream_result stream_write(struct stream *s, struct buf *out)
+{
+	struct slice left = buf_slice(out);
+	enum stream_result r = stream_write_slice(s, &left);
+
+	buf_shift(out, out->n - left.n);
+	return r;
+}
+
+void stream_want(struct stream *s, bool read, bool write)
+{
+	loop_io_want(&s->io, read, write);
+}
+
+bool stream_start_server(struct stream *s, struct tls_server *t, struct err *e)
+{
+	MUST(!s->tls);
+	s->tls = tls_server_accept(t, s->fd, e);
+	s->shaking = true;
+	return s->tls;
+}
+
+bool stream_start_client(struct stream *s, struct tls_client *t, struct slice host, bool verify,
+    struct err *e)
+{
+	MUST(!s->tls);
+	s->tls = tls_client_connect(t, s->fd, host, verify, e);
+	s->shaking = true;
+	return s->tls;
+}
+
+enum stream_result stream_handshake(struct stream *s, struct err *e)
+{
+	enum stream_result r;
+	long verify;
+	int rc;
+
+	ERR_clear_error();
+	rc = SSL_do_handshake(s->tls);
+	if (rc == 1) {
+		s->shaking = s->wants_write = false;
+		return STREAM_OK;
+	}
+	r = tls_result(s, rc);
+	if (r == STREAM_AGAIN)
+		return r;
+	verify = SSL_get_verify_result(s->tls);
+	if (verify != X509_V_OK && (SSL_get_verify_mode(s->tls) & SSL_VERIFY_PEER)) {
+		err_set(e, ERR_DENIED, "certificate: %s", X509_verify_cert_error_string(verify));
+		ERR_clear_error();
+	} else if (r == STREAM_ERROR && ERR_peek_error()) {
+		tls_error(e, "TLS handshake");
+	} else {
+		err_set(e, ERR_LATER, "TLS handshake: connection closed");
+	}
+	return r;
+}
+
+bool stream_wants_write(const struct stream *s)
+{
+	return s->wants_write;
+}
+
+struct stream_tls stream_tls_info(const struct stream *s)
+{
+	if (!s->tls || s->shaking)
+		return (struct stream_tls){ 0 };
+	return (struct stream_tls){
+		.version = slice_str(SSL_get_version(s->tls)),
+		.cipher = slice_str(SSL_CIPHER_standard_name(SSL_get_current_cipher(s->tls))),
+		.resumed = SSL_session_reused(s->tls) == 1,
+	};
+}
+
+int stream_dial(struct slice address, uint16_t port, struct err *e)
+{
+	struct sockaddr_in6 v6 = { .sin6_family = AF_INET6, .sin6_port = htons(port) };
+	struct sockaddr_in v4 = { .sin_family = AF_INET, .sin_port = htons(port) };
+	const struct sockaddr *to = (const struct sockaddr *)&v4;
+	socklen_t n = sizeof v4;
+	char text[64];
+	int fd, one = 1;
+
+	if (address.n >= sizeof text) {
+		err_set(e, ERR_INPUT, "not an address");
+		return -1;
+	}
+	memcpy(text, address.p, address.n);
+	text[address.n] = '\0';
+	if (inet_pton(AF_INET6, text, &v6.sin6_addr) == 1) {
+		to = (const struct sockaddr *)&v6;
+		n = sizeof v6;
+	} else if (inet_pton(AF_INET, text, &v4.sin_addr) != 1) {
+		err_set(e, ERR_INPUT, "not an address: %s", text);
+		return -1;
+	}
+	fd = socket(to->sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	if (fd >= 0 && connect(fd, to, n) && errno != EINPROGRESS) {
+		err_set(e, ERR_LATER, "connect to %s port %u: %s", text, port, strerror(errno));
+		close(fd);
+		return -1;
+	}
+	if (fd < 0)
+		err_set(e, ERR_LATER, "socket: %s", strerror(errno));
+	else
+		setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+	return fd;
+}
+
+bool stream_connected(int fd, struct err *e)
+{
+	int why = 0;
+	socklen_t n = sizeof why;
+
+	if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &why, &n))
+		why = errno;
+	return why ? err_set(e, ERR_LATER, "connect: %s", strerror(why)) : true;
+}
+
+void stream_peer(int fd, char *ret, size_t size)
+{
+	struct sockaddr_storage from;
+	socklen_t n = sizeof from;
+
+	if (getpeername(fd, (struct sockaddr *)&from, &n) || from.ss_family == AF_UNIX ||
+	    getnameinfo((struct sockaddr *)&from, n, ret, (socklen_t)size, NULL, 0, NI_NUMERICHOST))
+		snprintf(ret, size, "unix");
+}
+
+bool stream_peer_cred(int fd, uid_t *ret_uid, pid_t *ret_pid)
+{
+	struct ucred c;
+	socklen_t n = sizeof c;
+
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &c, &n))
+		return false;
+	*ret_uid = c.uid;
+	*ret_pid = c.pid;
+	return true;
+}

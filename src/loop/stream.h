@@ -1,0 +1,67 @@
+/* loop/stream.h -- one connected socket, plain or inside TLS, without waiting.
+ *
+ * The owner is told through one callback that something may have become possible, tries what it
+ * wants, and says with stream_want() what it waits for. Descriptor and TLS state belong to the
+ * stream from stream_init() to stream_close(). */
+#ifndef LOOP_STREAM_H
+#define LOOP_STREAM_H
+
+#include "base/buf.h"
+#include "loop/loop.h"
+#include "loop/tls.h"
+
+#include <sys/types.h>
+
+struct stream {
+	struct loop_io io;
+	int fd;
+	void *tls; /* SSL */
+	bool shaking, wants_write, failed;
+};
+
+enum stream_result {
+	STREAM_OK,    /* something was done */
+	STREAM_AGAIN, /* nothing can be done now */
+	STREAM_EOF,   /* the peer has ended its side properly */
+	STREAM_CUT,   /* TLS: the connection ended without close_notify; what came may be cut */
+	STREAM_ERROR,
+};
+
+/* fd is non-blocking. */
+bool stream_init(struct stream *, struct loop *, int fd, void (*ready)(void *arg), void *arg);
+/* Says close_notify if it can be said at once, and closes. Harmless on a closed stream. */
+void stream_close(struct stream *);
+
+/* Appends at most max bytes to in. */
+enum stream_result stream_read(struct stream *, struct buf *in, size_t max);
+/* Writes from the front of out and drops what was written. */
+enum stream_result stream_write(struct stream *, struct buf *out);
+/* The same from a slice. */
+enum stream_result stream_write_slice(struct stream *, struct slice *bytes);
+void stream_want(struct stream *, bool read, bool write);
+
+/* TLS begins with the next byte in either direction; then stream_handshake() until it is not
+ * STREAM_AGAIN, waiting for reading, and for writing while stream_wants_write(). */
+bool stream_start_server(struct stream *, struct tls_server *, struct err *e);
+bool stream_start_client(struct stream *, struct tls_client *, struct slice host, bool verify,
+    struct err *e);
+enum stream_result stream_handshake(struct stream *, struct err *e);
+bool stream_wants_write(const struct stream *);
+
+struct stream_tls {
+	struct slice version, cipher; /* static text; empty outside TLS */
+	bool resumed;
+};
+struct stream_tls stream_tls_info(const struct stream *);
+
+/* A non-blocking socket on its way to an address (text, without brackets); ready when writable,
+ * then stream_connected(). -1 on failure. */
+int stream_dial(struct slice address, uint16_t port, struct err *e);
+bool stream_connected(int fd, struct err *e);
+
+/* The other side's address as text without port ("unix" for a local socket). */
+void stream_peer(int fd, char *ret, size_t size);
+/* SO_PEERCRED. */
+bool stream_peer_cred(int fd, uid_t *ret_uid, pid_t *ret_pid);
+
+#endif

@@ -1,0 +1,13 @@
+/* ops/clock.h -- the two clocks, and the only place that reads them.
+ *
+ * Timeouts and intervals use the monotonic clock, which no step of the wall clock moves; dates in
+ * messages, logs and the spool use the wall clock. Milliseconds. */
+#ifndef OPS_CLOCK_H
+#define OPS_CLOCK_H
+
+#include <stdint.h>
+
+uint64_t clock_mono_ms(void);
+uint64_t clock_wall_ms(void);
+
+#endif

@@ -1,0 +1,372 @@
+/* ops/conf.c -- reads the file. The only file that knows libconfuse. */
+#include "ops/conf_impl.h"
+
+#include "base/arena.h"
+
+#include <confuse.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#define ARENA_MAX   (16u << 20)
+#define OPTIONS_MAX 48 /* of one section */
+
+/* What the library's callbacks, which carry no argument, work on. One read at a time per thread. */
+struct reading {
+	struct err *e;
+	struct slice dir; /* of the file, with its slash */
+	char opened[4096];
+	bool seen[OPTIONS_MAX * SECTIONS];
+	cfg_t *seen_in[SECTIONS];
+};
+
+static _Thread_local struct reading *reading;
+
+struct holder {
+	struct conf conf;
+	struct arena arena;
+};
+
+static void on_error(cfg_t *cfg, const char *fmt, va_list ap)
+{
+	char text[200];
+
+	vsnprintf(text, sizeof text, fmt, ap);
+	/* The first complaint is the cause. */
+	if (reading->e->kind == ERR_NONE)
+		err_set(reading->e, ERR_INPUT, "%s:%d: %s", cfg && cfg->filename ? cfg->filename : reading->opened,
+		    cfg ? cfg->line : 0, text);
+}
+
+static const struct conf_option *option_of(cfg_t *cfg, cfg_opt_t *opt, size_t *ret_i)
+{
+	for (size_t i = 0; i < conf_n_options; i++) {
+		const char *section = conf_sections[conf_options[i].section].name;
+
+		if (!strcmp(conf_options[i].name, cfg_opt_name(opt)) &&
+		    (section ? !strcmp(section, cfg_name(cfg)) : !strcmp(cfg_name(cfg), "root"))) {
+			*ret_i = i;
+			return &conf_options[i];
+		}
+	}
+	return NULL;
+}
+
+static bool in_choices(const char *choices, struct slice value)
+{
+	struct slice left = slice_str(choices), one;
+
+	while (left.n) {
+		slice_cut(left, ' ', &one, &left);
+		if (slice_eq(one, value))
+			return true;
+	}
+	return false;
+}
+
+/* Relative paths are the file's neighbours. */
+static bool absolute(struct slice path, char *ret, size_t size)
+{
+	struct slice dir = path.n && path.p[0] != '/' ? reading->dir : S("");
+	int n = snprintf(ret, size, "%.*s%.*s", SLICE_ARG(dir), SLICE_ARG(path));
+
+	return n >= 0 && (size_t)n < size;
+}
+
+static bool check_value(const struct conf_option *o, struct slice value, struct err *e)
+{
+	char path[4096];
+	uint64_t number;
+
+	switch (o->type) {
+	case CONF_UINT:
+	case CONF_SIZE:
+	case CONF_DURATION: return conf_number(o->type, value, o->min, o->max, &number, e);
+	case CONF_CHOICE:
+		if (in_choices(o->choices, value))
+			return true;
+		return err_set(e, ERR_INPUT, "\"%.*s\" is not one of: %s", SLICE_ARG(value), o->choices);
+	case CONF_STRING:
+	case CONF_PATH:
+		if (value.n >= o->min && value.n <= o->max)
+			return true;
+		return err_set(e, ERR_INPUT, "needs %llu to %llu characters", (unsigned long long)o->min,
+		    (unsigned long long)o->max);
+	case CONF_STRINGS: return value.n || err_set(e, ERR_INPUT, "an empty value in the list");
+	case CONF_READABLE:
+		if (!absolute(value, path, sizeof path))
+			return err_set(e, ERR_INPUT, "path too long");
+		if (access(path, R_OK))
+			return err_set(e, ERR_INPUT, "%s: %s", path, strerror(errno));
+		return true;
+	}
+	return false;
+}
+
+static int on_value(cfg_t *cfg, cfg_opt_t *opt)
+{
+	struct err why = { 0 };
+	size_t i, n = cfg_opt_size(opt);
+	const struct conf_option *o = option_of(cfg, opt, &i);
+
+	if (!o)
+		return 0;
+	if (reading->seen_in[o->section] != cfg) {
+		reading->seen_in[o->section] = cfg;
+		for (size_t k = 0; k < conf_n_options; k++)
+			if (conf_options[k].section == o->section)
+				reading->seen[k] = false;
+	}
+	if (o->type != CONF_STRINGS && o->type != CONF_READABLE) {
+		if (reading->seen[i]) {
+			cfg_error(cfg, "%s is given twice", o->name);
+			return -1;
+		}
+		reading->seen[i] = true;
+	} else if (n > o->max) {
+		cfg_error(cfg, "%s: more than %d values", o->name, (int)o->max);
+		return -1;
+	}
+	for (size_t k = 0; k < n; k++)
+		if (!check_value(o, slice_str(cfg_opt_getnstr(opt, (unsigned)k)), &why)) {
+			cfg_error(cfg, "%s: %s", o->name, why.text);
+			return -1;
+		}
+	return 0;
+}
+
+static bool is_list(enum conf_type t)
+{
+	return t == CONF_STRINGS || t == CONF_READABLE;
+}
+
+/* The library's option arrays, made from the table. */
+static cfg_opt_t *make_options(enum conf_section section, cfg_opt_t *at)
+{
+	for (size_t i = 0; i < conf_n_options; i++) {
+		const struct conf_option *o = &conf_options[i];
+		cfg_opt_t text = CFG_STR(o->name, o->standard, CFGF_NONE);
+		cfg_opt_t list = CFG_STR_LIST(o->name, o->standard[0] ? "{\"*\"}" : NULL, CFGF_NONE);
+
+		if (o->section == section)
+			*at++ = is_list(o->type) ? list : text;
+	}
+	return at;
+}
+
+static void set_validators(cfg_t *cfg)
+{
+	for (size_t i = 0; i < conf_n_options; i++) {
+		const char *section = conf_sections[conf_options[i].section].name;
+		char path[80];
+
+		snprintf(path, sizeof path, "%s%s%s", section ? section : "", section ? "|" : "",
+		    conf_options[i].name);
+		cfg_set_validate_func(cfg, path, on_value);
+	}
+}
+
+static struct slice keep(struct arena *a, const struct conf_option *o, const char *value)
+{
+	char path[4096];
+
+	if ((o->type == CONF_PATH || o->type == CONF_READABLE) && value[0] &&
+	    absolute(slice_str(value), path, sizeof path))
+		return arena_dup(a, slice_str(path));
+	return arena_dup(a, slice_str(value));
+}
+
+static bool fill_one(struct arena *a, const struct conf_option *o, cfg_t *cfg, void *to, struct err *e)
+{
+	void *field = (char *)to + o->at;
+
+	if (is_list(o->type)) {
+		size_t n = cfg_size(cfg, o->name);
+		struct slice *at = ARENA_ARRAY(a, struct slice, n ? n : 1);
+		struct conf_list list = { at, n };
+
+		for (size_t i = 0; at && i < n; i++)
+			at[i] = keep(a, o, cfg_getnstr(cfg, o->name, (unsigned)i));
+		memcpy(field, &list, sizeof list);
+	} else if (o->type == CONF_UINT || o->type == CONF_SIZE || o->type == CONF_DURATION) {
+		uint64_t v = 0;
+
+		if (!conf_number(o->type, slice_str(cfg_getstr(cfg, o->name)), o->min, o->max, &v, e))
+			return false;
+		memcpy(field, &v, sizeof v);
+	} else {
+		struct slice s = keep(a, o, cfg_getstr(cfg, o->name));
+
+		memcpy(field, &s, sizeof s);
+	}
+	return a->failed ? err_set(e, ERR_LATER, "out of memory") : true;
+}
+
+static bool fill(struct arena *a, enum conf_section section, cfg_t *cfg, void *to, struct err *e)
+{
+	for (size_t i = 0; i < conf_n_options; i++)
+		if (conf_options[i].section == section && !fill_one(a, &conf_options[i], cfg, to, e))
+			return false;
+	return true;
+}
+
+static bool complain(cfg_t *cfg, const char *text)
+{
+	cfg_error(cfg, "%s", text);
+	return false;
+}
+
+static bool name_fits(cfg_t *sec)
+{
+	struct slice name = slice_str(cfg_title(sec));
+
+	for (size_t i = 0; i < name.n; i++)
+		if (!ascii_digit(name.p[i]) && !(name.p[i] >= 'a' && name.p[i] <= 'z') && name.p[i] != '-')
+			name.n = 0;
+	return (name.n && name.n <= 32) || complain(sec, "a name has 1 to 32 of a-z, 0-9 and -");
+}
+
+static bool fill_listeners(struct holder *h, cfg_t *cfg, struct err *e)
+{
+	size_t n = cfg_size(cfg, "listener");
+	struct conf_listener *at = ARENA_ARRAY(&h->arena, struct conf_listener, n ? n : 1);
+
+	for (size_t i = 0; at && i < n; i++) {
+		cfg_t *sec = cfg_getnsec(cfg, "listener", (unsigned)i);
+
+		if (!name_fits(sec) || !fill(&h->arena, IN_LISTENER, sec, &at[i], e))
+			return false;
+		at[i].name = arena_dup(&h->arena, slice_str(cfg_title(sec)));
+		if (!at[i].address.n)
+			return complain(sec, "listener: address is missing");
+	}
+	h->conf.listeners = at;
+	h->conf.n_listeners = n;
+	return n || err_set(e, ERR_INPUT, "%s: no listener is configured", reading->opened);
+}
+
+static bool check_route(const struct conf_route *r, cfg_t *sec)
+{
+	if (slice_eq(r->type, S("capture")))
+		return r->path.n || complain(sec, "route: a capture needs a path");
+	if (!r->host.n)
+		return complain(sec, "route: a smarthost needs a host");
+	if (r->user.n && !r->password_file.n)
+		return complain(sec, "route: user without password_file");
+	if (r->user.n && slice_eq(r->tls, S("none")))
+		return complain(sec, "route: a password is never sent without TLS; set tls");
+	return true;
+}
+
+static bool fill_routes(struct holder *h, cfg_t *cfg, struct err *e)
+{
+	size_t n = cfg_size(cfg, "route");
+	struct conf_route *at = ARENA_ARRAY(&h->arena, struct conf_route, n ? n : 1);
+
+	for (size_t i = 0; at && i < n; i++) {
+		cfg_t *sec = cfg_getnsec(cfg, "route", (unsigned)i);
+
+		if (!name_fits(sec) || !fill(&h->arena, IN_ROUTE, sec, &at[i], e))
+			return false;
+		at[i].name = arena_dup(&h->arena, slice_str(cfg_title(sec)));
+		if (!check_route(&at[i], sec))
+			return false;
+	}
+	h->conf.routes = at;
+	h->conf.n_routes = n;
+	return true;
+}
+
+static bool fill_all(struct holder *h, cfg_t *cfg, struct err *e)
+{
+	struct conf *c = &h->conf;
+
+	for (enum conf_section s = IN_TOP; s < IN_LISTENER; s++)
+		if (!fill(&h->arena, s, conf_sections[s].name ? cfg_getsec(cfg, conf_sections[s].name) : cfg, c, e))
+			return false;
+	if (!fill_listeners(h, cfg, e) || !fill_routes(h, cfg, e))
+		return false;
+	if (c->tls.certificate.n != c->tls.key.n)
+		return complain(cfg_getsec(cfg, "tls"), "tls: as many keys as certificates are needed");
+	if (!c->tls.certificate.n)
+		return complain(cfg_getsec(cfg, "tls"), "tls: a certificate is needed");
+	if (c->spool.body_memory < c->limits.header_size)
+		return complain(cfg_getsec(cfg, "spool"), "spool: body_memory is smaller than limits.header_size");
+	return true;
+}
+
+static bool read_file(struct holder *h, const char *path, struct err *e)
+{
+	static cfg_opt_t none[1] = { CFG_END() };
+	cfg_opt_t opts[SECTIONS][OPTIONS_MAX];
+	cfg_opt_t *end = make_options(IN_TOP, opts[IN_TOP]);
+	cfg_t *cfg;
+	bool ok = false;
+
+	(void)none;
+	for (enum conf_section s = IN_SPOOL; s < SECTIONS; s++) {
+		cfg_opt_t plain = CFG_SEC(conf_sections[s].name, opts[s], CFGF_NONE);
+		cfg_opt_t titled = CFG_SEC(conf_sections[s].name, opts[s], CFGF_MULTI | CFGF_TITLE | CFGF_NO_TITLE_DUPES);
+		cfg_opt_t stop = CFG_END();
+
+		*make_options(s, opts[s]) = stop;
+		*end++ = conf_sections[s].titled ? titled : plain;
+	}
+	{
+		cfg_opt_t stop = CFG_END();
+
+		*end = stop;
+	}
+	cfg = cfg_init(opts[IN_TOP], CFGF_NONE);
+	if (!cfg)
+		return err_set(e, ERR_LATER, "out of memory");
+	cfg_set_error_function(cfg, on_error);
+	set_validators(cfg);
+	switch (cfg_parse(cfg, path)) {
+	case CFG_SUCCESS: ok = fill_all(h, cfg, e); break;
+	case CFG_FILE_ERROR: err_set(e, ERR_INPUT, "%s: %s", path, strerror(errno)); break;
+	default:
+		if (e->kind == ERR_NONE)
+			err_set(e, ERR_INPUT, "%s: cannot be parsed", path);
+	}
+	cfg_free(cfg);
+	return ok;
+}
+
+const struct conf *conf_read(const char *path, struct err *e)
+{
+	struct reading now = { .e = e };
+	struct holder *h = calloc(1, sizeof *h);
+	const char *slash = strrchr(path, '/');
+
+	if (!h) {
+		err_set(e, ERR_LATER, "out of memory");
+		return NULL;
+	}
+	*e = (struct err){ 0 };
+	arena_init(&h->arena, ARENA_MAX);
+	snprintf(now.opened, sizeof now.opened, "%s", path);
+	now.dir = slice(path, slash ? (size_t)(slash - path) + 1 : 0);
+	reading = &now;
+	if (!read_file(h, path, e)) {
+		conf_free(&h->conf);
+		h = NULL;
+	}
+	reading = NULL;
+	return h ? &h->conf : NULL;
+}
+
+void conf_free(const struct conf *c)
+{
+	/* The conf is the first member: what was handed out as const is ours to free. */
+	union {
+		const struct conf *conf;
+		struct holder *holder;
+	} u = { .conf = c };
+
+	if (!c)
+		return;
+	arena_done(&u.holder->arena);
+	free(u.holder);
+}

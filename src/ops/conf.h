@@ -1,0 +1,76 @@
+/* ops/conf.h -- the configuration: one table of options, one immutable result.
+ *
+ * The file is in libconfuse syntax. Parser, defaults, ranges, `config dump` and the table in
+ * docs/configuration.md come from the option table in conf_table.c. Sizes are bytes (suffix K, M, G),
+ * durations are kept in milliseconds and need a unit (ms, s, m, h, d). */
+#ifndef OPS_CONF_H
+#define OPS_CONF_H
+
+#include "base/buf.h"
+#include "base/err.h"
+
+struct conf_list {
+	const struct slice *at;
+	size_t n;
+};
+
+struct conf_listener {
+	struct slice name;
+	struct conf_list address;
+	struct slice tls; /* "starttls" or "implicit" */
+};
+
+struct conf_route {
+	struct slice name;
+	struct conf_list domains;
+	struct slice type; /* "capture" or "smarthost" */
+	struct slice path, host, tls, user, password_file, ca_file;
+	uint64_t port, connections, messages_per_connection;
+};
+
+struct conf {
+	struct slice hostname, user, data_dir, control_socket;
+	uint64_t threads;
+	struct {
+		struct slice path;
+		uint64_t segment, reserve, messages_max, body_memory;
+	} spool;
+	struct {
+		struct conf_list certificate, key;
+	} tls;
+	struct {
+		uint64_t line, auth_line, message, recipients, body_line, header_size, header_fields,
+		    received, commands, errors, auth_failures, messages_per_connection, connections,
+		    connections_per_address, connections_per_account, memory;
+		uint64_t time_login, time_tls, time_command, time_body, time_write, time_session,
+		    shutdown_grace, body_min_rate, body_grace;
+	} limits;
+	struct {
+		uint64_t first, factor, max, jitter, lifetime;
+	} retry;
+	struct {
+		uint64_t connect, greeting, ehlo, tls, auth, mail, rcpt, data, body, dot, quit, idle;
+	} delivery;
+	struct {
+		struct slice format;
+	} log;
+	struct {
+		struct slice basic_auth, sender_identity;
+	} links;
+	const struct conf_listener *listeners;
+	size_t n_listeners;
+	const struct conf_route *routes;
+	size_t n_routes;
+};
+
+/* Reads and checks the whole file. NULL: one sentence that begins with file:line where there is
+ * one. Relative paths are taken from the directory of the file. */
+const struct conf *conf_read(const char *path, struct err *e);
+void conf_free(const struct conf *);
+
+/* Every option with the value in effect, in the syntax of the file. */
+void conf_dump(const struct conf *, struct buf *out);
+/* The option table as Markdown, for docs/configuration.md. */
+void conf_table(struct buf *out);
+
+#endif

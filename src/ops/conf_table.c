@@ -1,0 +1,163 @@
+/* ops/conf_table.c -- every option there is. */
+#include "ops/conf_impl.h"
+
+#define KI *1024ull
+#define MI *1024ull * 1024
+#define GI *1024ull * 1024 * 1024
+#define SEC *1000ull
+#define MIN *60000ull
+#define HOUR *3600000ull
+#define DAY *86400000ull
+
+#define TOP(f)      offsetof(struct conf, f)
+#define LISTENER(f) offsetof(struct conf_listener, f)
+#define ROUTE(f)    offsetof(struct conf_route, f)
+
+/* clang-format off */
+const struct conf_section_info conf_sections[SECTIONS] = {
+	[IN_TOP]      = { NULL,       false, "At the top of the file" },
+	[IN_SPOOL]    = { "spool",    false, "The queue" },
+	[IN_TLS]      = { "tls",      false, "Certificates; several pairs stand side by side (RSA and ECDSA)" },
+	[IN_LIMITS]   = { "limits",   false, "What a client may do" },
+	[IN_RETRY]    = { "retry",    false, "When a delivery is tried again" },
+	[IN_DELIVERY] = { "delivery", false, "How long a remote server may take, phase by phase" },
+	[IN_LOG]      = { "log",      false, "The log, on standard error" },
+	[IN_LINKS]    = { "links",    false, "Links in replies, for people who read them" },
+	[IN_LISTENER] = { "listener", true,  "A place where clients connect; one section each, with a name" },
+	[IN_ROUTE]    = { "route",    true,  "Where mail is handed on; one section each, with a name" },
+};
+
+const struct conf_option conf_options[] = {
+	{ IN_TOP, "hostname",       CONF_STRING, TOP(hostname),       "localhost", 1, 253, NULL, "the name this server goes by: greeting, Received, EHLO" },
+	{ IN_TOP, "user",           CONF_STRING, TOP(user),           "",          0, 64,  NULL, "when started as root: the user to become after binding; empty: stay" },
+	{ IN_TOP, "data_dir",       CONF_PATH,   TOP(data_dir),       "/var/lib/signet", 1, 4000, NULL, "database and master key" },
+	{ IN_TOP, "control_socket", CONF_PATH,   TOP(control_socket), "/run/signet/control", 1, 107, NULL, "where the command line reaches the server; root and its own user only" },
+	{ IN_TOP, "threads",        CONF_UINT,   TOP(threads),        "0",         0, 64,  NULL, "event loops; 0: one for each core" },
+
+	{ IN_SPOOL, "path",         CONF_PATH,   TOP(spool.path),     "/var/spool/signet", 1, 4000, NULL, "directory of the queue" },
+	{ IN_SPOOL, "segment",      CONF_SIZE,   TOP(spool.segment),  "64M", 1 MI, 1 GI, NULL, "size of a segment file" },
+	{ IN_SPOOL, "reserve",      CONF_SIZE,   TOP(spool.reserve),  "256M", 0, 1024 GI, NULL, "free disk space only outcomes may use; below it: 452 4.3.1" },
+	{ IN_SPOOL, "messages_max", CONF_UINT,   TOP(spool.messages_max), "5000000", 0, 1000000000, NULL, "messages waiting; beyond: 452 4.3.1; 0: no limit" },
+	{ IN_SPOOL, "body_memory",  CONF_SIZE,   TOP(spool.body_memory), "256K", 16 KI, 64 MI, NULL, "bytes of a body kept in memory; more goes to a file" },
+
+	{ IN_TLS, "certificate",    CONF_READABLE, TOP(tls.certificate), "", 0, 8, NULL, "certificate chains, PEM" },
+	{ IN_TLS, "key",            CONF_READABLE, TOP(tls.key),         "", 0, 8, NULL, "their private keys, in the same order" },
+
+	{ IN_LIMITS, "line",           CONF_SIZE, TOP(limits.line),          "2048", 512, 64 KI, NULL, "a command line, CRLF included: 500 5.5.2" },
+	{ IN_LIMITS, "auth_line",      CONF_SIZE, TOP(limits.auth_line),     "12288", 12288, 64 KI, NULL, "a line inside AUTH: 500 5.5.6" },
+	{ IN_LIMITS, "message",        CONF_SIZE, TOP(limits.message),       "31457280", 64 KI, 1 GI, NULL, "a message, announced as SIZE: 552 5.3.4" },
+	{ IN_LIMITS, "recipients",     CONF_UINT, TOP(limits.recipients),    "1000", 100, 100000, NULL, "recipients of a message: 452 4.5.3, the earlier ones stay" },
+	{ IN_LIMITS, "body_line",      CONF_UINT, TOP(limits.body_line),     "998", 0, 1 GI, NULL, "octets of a text line without CRLF: 554 5.6.0; 0: no limit" },
+	{ IN_LIMITS, "header_size",    CONF_SIZE, TOP(limits.header_size),   "256K", 8 KI, 16 MI, NULL, "the header: 554 5.6.0" },
+	{ IN_LIMITS, "header_fields",  CONF_UINT, TOP(limits.header_fields), "1000", 50, 100000, NULL, "fields of a header: 554 5.6.0" },
+	{ IN_LIMITS, "received",       CONF_UINT, TOP(limits.received),      "100", 10, 1000, NULL, "Received fields, a loop: 554 5.4.6" },
+	{ IN_LIMITS, "commands",       CONF_UINT, TOP(limits.commands),      "1000", 0, 1000000, NULL, "commands since the last message that do not lead to one: 421 4.7.0; 0: no limit" },
+	{ IN_LIMITS, "errors",         CONF_UINT, TOP(limits.errors),        "20", 0, 1000000, NULL, "refused commands of a connection: 421 4.7.0; 0: no limit" },
+	{ IN_LIMITS, "auth_failures",  CONF_UINT, TOP(limits.auth_failures), "3", 0, 1000, NULL, "failed logins of a connection: 421 4.7.0; 0: no limit" },
+	{ IN_LIMITS, "messages_per_connection", CONF_UINT, TOP(limits.messages_per_connection), "0", 0, 1000000000, NULL, "MAIL commands of a connection: 421 4.7.0; 0: no limit" },
+	{ IN_LIMITS, "connections",    CONF_UINT, TOP(limits.connections),   "10000", 1, 1000000, NULL, "connections in all: 421 4.7.0 in place of the greeting" },
+	{ IN_LIMITS, "connections_per_address", CONF_UINT, TOP(limits.connections_per_address), "200", 0, 1000000, NULL, "of one client address: 421 4.7.0; 0: no limit" },
+	{ IN_LIMITS, "connections_per_account", CONF_UINT, TOP(limits.connections_per_account), "1000", 0, 1000000, NULL, "logged in for one account: 454 4.7.0, then 421; 0: no limit" },
+	{ IN_LIMITS, "memory",         CONF_SIZE, TOP(limits.memory),        "512M", 1 MI, 1024 GI, NULL, "bodies in memory, all together; beyond: to files at once, new connections 421 4.3.2" },
+	{ IN_LIMITS, "time_login",     CONF_DURATION, TOP(limits.time_login),   "60s", 1 SEC, 1 HOUR, NULL, "without a command before login: 421 4.4.2" },
+	{ IN_LIMITS, "time_tls",       CONF_DURATION, TOP(limits.time_tls),     "30s", 1 SEC, 1 HOUR, NULL, "a TLS handshake; then the connection is closed" },
+	{ IN_LIMITS, "time_command",   CONF_DURATION, TOP(limits.time_command), "5m", 1 SEC, 1 DAY, NULL, "without a command after login: 421 4.4.2" },
+	{ IN_LIMITS, "time_body",      CONF_DURATION, TOP(limits.time_body),    "3m", 1 SEC, 1 HOUR, NULL, "without a byte inside a message: 421 4.4.2" },
+	{ IN_LIMITS, "time_write",     CONF_DURATION, TOP(limits.time_write),   "60s", 1 SEC, 1 HOUR, NULL, "replies that the client does not read; then the connection is closed" },
+	{ IN_LIMITS, "time_session",   CONF_DURATION, TOP(limits.time_session), "24h", 0, 30 DAY, NULL, "a connection in all: 421 4.4.2; 0s: no limit" },
+	{ IN_LIMITS, "shutdown_grace", CONF_DURATION, TOP(limits.shutdown_grace), "30s", 0, 1 HOUR, NULL, "at the end: time for open transactions, then 421 4.3.2" },
+	{ IN_LIMITS, "body_min_rate",  CONF_SIZE, TOP(limits.body_min_rate), "256", 0, 1 GI, NULL, "bytes per second of a message after body_grace: 421 4.4.2; 0: no limit" },
+	{ IN_LIMITS, "body_grace",     CONF_DURATION, TOP(limits.body_grace), "60s", 0, 1 HOUR, NULL, "before body_min_rate applies" },
+
+	{ IN_RETRY, "first",    CONF_DURATION, TOP(retry.first),    "1m", 10, 1 DAY, NULL, "before the second attempt" },
+	{ IN_RETRY, "factor",   CONF_UINT,     TOP(retry.factor),   "2000", 1000, 10000, NULL, "growth from one delay to the next, thousandths" },
+	{ IN_RETRY, "max",      CONF_DURATION, TOP(retry.max),      "4h", 10, 7 DAY, NULL, "the longest delay" },
+	{ IN_RETRY, "jitter",   CONF_UINT,     TOP(retry.jitter),   "250", 0, 1000, NULL, "random part of a delay, thousandths" },
+	{ IN_RETRY, "lifetime", CONF_DURATION, TOP(retry.lifetime), "5d", 1 SEC, 30 DAY, NULL, "after this a recipient has failed" },
+
+	{ IN_DELIVERY, "connect",  CONF_DURATION, TOP(delivery.connect),  "30s", 100, 1 HOUR, NULL, "TCP connection" },
+	{ IN_DELIVERY, "greeting", CONF_DURATION, TOP(delivery.greeting), "5m", 100, 1 HOUR, NULL, "the 220" },
+	{ IN_DELIVERY, "ehlo",     CONF_DURATION, TOP(delivery.ehlo),     "5m", 100, 1 HOUR, NULL, "EHLO, HELO" },
+	{ IN_DELIVERY, "tls",      CONF_DURATION, TOP(delivery.tls),      "1m", 100, 1 HOUR, NULL, "STARTTLS and its handshake" },
+	{ IN_DELIVERY, "auth",     CONF_DURATION, TOP(delivery.auth),     "1m", 100, 1 HOUR, NULL, "AUTH" },
+	{ IN_DELIVERY, "mail",     CONF_DURATION, TOP(delivery.mail),     "5m", 100, 1 HOUR, NULL, "MAIL" },
+	{ IN_DELIVERY, "rcpt",     CONF_DURATION, TOP(delivery.rcpt),     "5m", 100, 1 HOUR, NULL, "RCPT" },
+	{ IN_DELIVERY, "data",     CONF_DURATION, TOP(delivery.data),     "2m", 100, 1 HOUR, NULL, "the 354" },
+	{ IN_DELIVERY, "body",     CONF_DURATION, TOP(delivery.body),     "3m", 100, 1 HOUR, NULL, "a block of the message" },
+	{ IN_DELIVERY, "dot",      CONF_DURATION, TOP(delivery.dot),      "10m", 100, 1 HOUR, NULL, "the reply to the end of data" },
+	{ IN_DELIVERY, "quit",     CONF_DURATION, TOP(delivery.quit),     "10s", 100, 1 HOUR, NULL, "QUIT" },
+	{ IN_DELIVERY, "idle",     CONF_DURATION, TOP(delivery.idle),     "5s", 0, 5 MIN, NULL, "a connection kept for the next message" },
+
+	{ IN_LOG, "format", CONF_CHOICE, TOP(log.format), "json", 0, 0, "json logfmt", "form of the lines" },
+
+	{ IN_LINKS, "basic_auth",      CONF_STRING, TOP(links.basic_auth),      "https://signet.example/docs/api-keys", 1, 300, NULL, "in the refusal of an address as user name" },
+	{ IN_LINKS, "sender_identity", CONF_STRING, TOP(links.sender_identity), "https://signet.example/docs/sender-identity", 1, 300, NULL, "in the refusal of a foreign From" },
+
+	{ IN_LISTENER, "address", CONF_STRINGS, LISTENER(address), "", 1, 16, NULL, "ADDRESS:PORT, an IPv6 address in brackets" },
+	{ IN_LISTENER, "tls",     CONF_CHOICE,  LISTENER(tls), "starttls", 0, 0, "starttls implicit", "STARTTLS, or TLS from the first byte" },
+
+	{ IN_ROUTE, "domains",  CONF_STRINGS, ROUTE(domains), "*", 1, 1000, NULL, "recipient domains, each with the names below it; \"*\": all others" },
+	{ IN_ROUTE, "type",     CONF_CHOICE,  ROUTE(type), "smarthost", 0, 0, "capture smarthost", "a Maildir on this machine, or a mail server" },
+	{ IN_ROUTE, "path",     CONF_PATH,    ROUTE(path), "", 0, 4000, NULL, "capture: the Maildir" },
+	{ IN_ROUTE, "host",     CONF_STRING,  ROUTE(host), "", 0, 253, NULL, "smarthost: name or address" },
+	{ IN_ROUTE, "port",     CONF_UINT,    ROUTE(port), "587", 1, 65535, NULL, "smarthost: port" },
+	{ IN_ROUTE, "tls",      CONF_CHOICE,  ROUTE(tls), "must-verify", 0, 0, "none may must must-verify implicit implicit-verify", "smarthost: what is demanded; only -verify checks the certificate" },
+	{ IN_ROUTE, "user",     CONF_STRING,  ROUTE(user), "", 0, 255, NULL, "smarthost: AUTH user; empty: no AUTH" },
+	{ IN_ROUTE, "password_file", CONF_PATH, ROUTE(password_file), "", 0, 4000, NULL, "smarthost: file with the password, its first line" },
+	{ IN_ROUTE, "ca_file",  CONF_PATH,    ROUTE(ca_file), "", 0, 4000, NULL, "smarthost: certificates to trust; empty: the system's" },
+	{ IN_ROUTE, "connections", CONF_UINT, ROUTE(connections), "10", 1, 1000, NULL, "at once" },
+	{ IN_ROUTE, "messages_per_connection", CONF_UINT, ROUTE(messages_per_connection), "100", 0, 1000000, NULL, "then a new connection; 0: no limit" },
+};
+/* clang-format on */
+
+const size_t conf_n_options = sizeof conf_options / sizeof *conf_options;
+
+static bool split_unit(struct slice text, uint64_t *ret, struct slice *unit)
+{
+	size_t n = 0;
+
+	while (n < text.n && ascii_digit(text.p[n]))
+		n++;
+	*unit = slice_from(text, n);
+	return slice_u64(slice(text.p, n), ret);
+}
+
+bool conf_number(enum conf_type type, struct slice text, uint64_t min, uint64_t max, uint64_t *ret,
+    struct err *e)
+{
+	static const struct unit {
+		enum conf_type type;
+		struct slice name;
+		uint64_t times;
+	} units[] = {
+		{ CONF_UINT, { "", 0 }, 1 },
+		{ CONF_SIZE, { "", 0 }, 1 },
+		{ CONF_SIZE, { "K", 1 }, 1 KI },
+		{ CONF_SIZE, { "M", 1 }, 1 MI },
+		{ CONF_SIZE, { "G", 1 }, 1 GI },
+		{ CONF_DURATION, { "ms", 2 }, 1 },
+		{ CONF_DURATION, { "s", 1 }, 1 SEC },
+		{ CONF_DURATION, { "m", 1 }, 1 MIN },
+		{ CONF_DURATION, { "h", 1 }, 1 HOUR },
+		{ CONF_DURATION, { "d", 1 }, 1 DAY },
+	};
+	const char *wanted = type == CONF_DURATION ? "a number with a unit: ms, s, m, h or d" :
+	    type == CONF_SIZE                      ? "a number of bytes, or one with K, M or G" :
+	                                             "a number";
+	struct slice unit;
+	uint64_t v;
+
+	if (!split_unit(text, &v, &unit))
+		return err_set(e, ERR_INPUT, "\"%.*s\" is not %s", SLICE_ARG(text), wanted);
+	for (size_t i = 0; i < sizeof units / sizeof *units; i++) {
+		if (units[i].type != type || !slice_eq(units[i].name, unit))
+			continue;
+		if (__builtin_mul_overflow(v, units[i].times, &v) || v < min || v > max)
+			return err_set(e, ERR_INPUT, "\"%.*s\" is out of range (%llu to %llu%s)",
+			    SLICE_ARG(text), (unsigned long long)min, (unsigned long long)max,
+			    type == CONF_DURATION ? " ms" : "");
+		*ret = v;
+		return true;
+	}
+	return err_set(e, ERR_INPUT, "\"%.*s\" is not %s", SLICE_ARG(text), wanted);
+}
