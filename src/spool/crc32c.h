@@ -1,0 +1,9 @@
+/* spool/crc32c.h -- CRC-32C (Castagnoli), RFC 3720 appendix B.4. crc: 0, or the value so far. */
+#ifndef SPOOL_CRC32C_H
+#define SPOOL_CRC32C_H
+
+#include "base/slice.h"
+
+uint32_t crc32c(uint32_t crc, struct slice s);
+
+#endif

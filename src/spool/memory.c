@@ -1,0 +1,277 @@
+/* spool/memory.c -- the twin for tests: the same index, contents on the heap. */
+#include "base/must.h"
+#include "spool/index.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+struct kept {
+	struct arena arena;
+	struct spool_envelope envelope;
+	struct slice head, body;
+	int fd;
+	uint64_t fd_offset, fd_bytes;
+};
+
+struct spool {
+	pthread_mutex_t lock;
+	struct index *index;
+	uint64_t messages_max;
+};
+
+static struct spool *mem_open(const struct spool_conf *conf, struct err *e)
+{
+	struct spool *s = calloc(1, sizeof *s);
+
+	if (s)
+		s->index = index_new(conf->hash_key);
+	if (!s || !s->index) {
+		free(s);
+		err_set(e, ERR_LATER, "out of memory");
+		return NULL;
+	}
+	s->messages_max = conf->messages_max;
+	pthread_mutex_init(&s->lock, NULL);
+	return s;
+}
+
+static void drop(struct kept *k)
+{
+	if (!k)
+		return;
+	if (k->fd >= 0)
+		close(k->fd);
+	arena_done(&k->arena);
+	free(k);
+}
+
+static void mem_close(struct spool *s)
+{
+	struct entry *e;
+	size_t at = 0;
+
+	if (!s)
+		return;
+	while ((e = index_each(s->index, &at)))
+		drop(e->data);
+	index_free(s->index);
+	pthread_mutex_destroy(&s->lock);
+	free(s);
+}
+
+static bool copy_envelope(struct arena *a, const struct spool_envelope *from, struct spool_envelope *to)
+{
+	struct slice *dests = ARENA_ARRAY(a, struct slice, from->n_deliveries);
+
+	*to = *from;
+	to->key_id = arena_dup(a, from->key_id);
+	to->reverse_path = arena_dup(a, from->reverse_path);
+	to->envid = arena_dup(a, from->envid);
+	to->rcpts = ARENA_ARRAY(a, struct spool_rcpt, from->n_rcpts);
+	if (!dests || !to->rcpts)
+		return false;
+	to->dests = dests;
+	for (uint32_t i = 0; i < from->n_deliveries; i++)
+		dests[i] = arena_dup(a, from->dests[i]);
+	for (uint32_t i = 0; i < from->n_rcpts; i++) {
+		to->rcpts[i] = from->rcpts[i];
+		to->rcpts[i].path = arena_dup(a, from->rcpts[i].path);
+		to->rcpts[i].orcpt = arena_dup(a, from->rcpts[i].orcpt);
+		to->rcpts[i].reply = arena_dup(a, from->rcpts[i].reply);
+	}
+	return !a->failed;
+}
+
+static enum spool_result put(struct spool *s, struct spool_op *op)
+{
+	struct spool_content *c = op->content;
+	struct kept *k;
+	struct entry *e;
+
+	op->envelope->size = c->head.n + (c->fd >= 0 ? c->fd_bytes : c->body.n);
+	if ((s->messages_max && index_messages(s->index) >= s->messages_max) ||
+	    index_find(s->index, op->envelope->id))
+		return SPOOL_FULL;
+	k = calloc(1, sizeof *k);
+	if (!k)
+		return SPOOL_FULL;
+	k->fd = -1;
+	arena_init(&k->arena, SIZE_MAX / 4);
+	k->head = arena_dup(&k->arena, c->head);
+	k->body = arena_dup(&k->arena, c->fd >= 0 ? S("") : c->body);
+	if (c->fd >= 0) {
+		k->fd = dup(c->fd);
+		k->fd_offset = c->fd_offset;
+		k->fd_bytes = c->fd_bytes;
+	}
+	e = copy_envelope(&k->arena, op->envelope, &k->envelope) ?
+	    index_put(s->index, op->envelope, op->due_ms, (struct place){ 1, 0 }) : NULL;
+	if (!e) {
+		drop(k);
+		return SPOOL_FULL;
+	}
+	for (uint32_t i = 0; i < k->envelope.n_rcpts; i++)
+		k->envelope.rcpts[i].state = RCPT_PENDING;
+	e->data = k;
+	return SPOOL_OK;
+}
+
+static enum spool_result settle(struct spool *s, struct spool_op *op)
+{
+	struct entry *e = index_find(s->index, op->id);
+	struct delivery *dl = e ? index_delivery(s->index, e, op->delivery) : NULL;
+	struct kept *k = e ? e->data : NULL;
+	uint32_t pending, failed;
+
+	if (!dl || !dl->pending)
+		return SPOOL_GONE;
+	pending = dl->pending;
+	failed = dl->failed;
+	for (uint32_t i = 0; i < op->n_verdicts; i++)
+		if (op->verdicts[i].rcpt >= e->n_rcpts)
+			return SPOOL_GONE;
+	for (uint32_t i = 0; i < op->n_verdicts; i++) {
+		const struct spool_verdict *v = &op->verdicts[i];
+		struct spool_rcpt *r = &k->envelope.rcpts[v->rcpt];
+
+		if (r->state != RCPT_PENDING && v->state == RCPT_PENDING)
+			continue;
+		if (r->state == RCPT_PENDING && v->state != RCPT_PENDING)
+			pending--;
+		failed += v->state == RCPT_FAILED && r->state != RCPT_FAILED;
+		r->state = v->state;
+		r->reply = arena_dup(&k->arena, slice(v->reply.p, v->reply.n < 512 ? v->reply.n : 512));
+	}
+	if (index_settle(s->index, e, dl, dl->attempts + op->attempted, op->next_ms, pending, failed)) {
+		drop(k);
+		index_remove(s->index, e);
+	}
+	return SPOOL_OK;
+}
+
+static bool mem_commit(struct spool *s, struct spool_op *const *ops, size_t n, struct err *e)
+{
+	(void)e;
+	pthread_mutex_lock(&s->lock);
+	for (size_t i = 0; i < n; i++)
+		switch (ops[i]->kind) {
+		case SPOOL_PUT: ops[i]->result = put(s, ops[i]); break;
+		case SPOOL_SETTLE: ops[i]->result = settle(s, ops[i]); break;
+		}
+	pthread_mutex_unlock(&s->lock);
+	return true;
+}
+
+static size_t mem_next(struct spool *s, uint64_t now_ms, struct spool_dest *out, size_t max,
+    uint64_t *ret_wait_ms)
+{
+	size_t n;
+
+	pthread_mutex_lock(&s->lock);
+	n = index_next(s->index, now_ms, out, max, ret_wait_ms);
+	pthread_mutex_unlock(&s->lock);
+	return n;
+}
+
+static size_t mem_take(struct spool *s, const struct spool_dest *d, uint64_t now_ms,
+    struct spool_ticket *out, size_t max)
+{
+	size_t n;
+
+	pthread_mutex_lock(&s->lock);
+	n = index_take(s->index, d, now_ms, out, max);
+	pthread_mutex_unlock(&s->lock);
+	return n;
+}
+
+static void mem_park(struct spool *s, const struct spool_dest *d, uint64_t not_before_ms)
+{
+	pthread_mutex_lock(&s->lock);
+	index_park(s->index, d, not_before_ms);
+	pthread_mutex_unlock(&s->lock);
+}
+
+static void mem_release(struct spool *s, const struct spool_ticket *t, uint64_t due_ms)
+{
+	pthread_mutex_lock(&s->lock);
+	index_release(s->index, t, due_ms);
+	pthread_mutex_unlock(&s->lock);
+}
+
+static bool load(struct spool *s, struct id id, struct arena *a, struct spool_message *m,
+    struct err *e)
+{
+	struct entry *en = index_find(s->index, id);
+	struct kept *k = en ? en->data : NULL;
+
+	if (!k)
+		return err_set(e, ERR_ABSENT, "no such message");
+	m->next_ms = ARENA_ARRAY(a, uint64_t, en->n_deliveries);
+	m->attempts = ARENA_ARRAY(a, uint32_t, en->n_deliveries);
+	m->content = (struct spool_content){ .head = arena_dup(a, k->head), .body = arena_dup(a, k->body),
+		.fd = k->fd >= 0 ? dup(k->fd) : -1, .fd_offset = k->fd_offset, .fd_bytes = k->fd_bytes };
+	if (!copy_envelope(a, &k->envelope, &m->envelope)) {
+		if (m->content.fd >= 0)
+			close(m->content.fd);
+		return err_set(e, ERR_LATER, "out of memory");
+	}
+	for (uint32_t i = 0; i < en->n_deliveries; i++) {
+		const struct delivery *dl = index_delivery(s->index, en, i);
+
+		m->next_ms[i] = dl->pending ? dl->next_ms : UINT64_MAX;
+		m->attempts[i] = dl->attempts;
+	}
+	return true;
+}
+
+static bool mem_load(struct spool *s, struct id id, struct arena *a, struct spool_message *ret,
+    struct err *e)
+{
+	bool ok;
+
+	pthread_mutex_lock(&s->lock);
+	ok = load(s, id, a, ret, e);
+	pthread_mutex_unlock(&s->lock);
+	return ok;
+}
+
+static size_t mem_list(struct spool *s, const struct spool_filter *f, const struct id *after,
+    struct spool_row *out, size_t max)
+{
+	size_t n;
+
+	pthread_mutex_lock(&s->lock);
+	n = index_list(s->index, f, after, out, max);
+	pthread_mutex_unlock(&s->lock);
+	return n;
+}
+
+static void mem_count(struct spool *s, struct spool_count *ret)
+{
+	pthread_mutex_lock(&s->lock);
+	index_count(s->index, ret);
+	pthread_mutex_unlock(&s->lock);
+}
+
+static size_t mem_damaged(struct spool *s, size_t from, struct spool_damage *out, size_t max)
+{
+	(void)s, (void)from, (void)out, (void)max;
+	return 0;
+}
+
+const struct spool_backend spool_memory = {
+	.name = "memory",
+	.open = mem_open,
+	.close = mem_close,
+	.commit = mem_commit,
+	.next = mem_next,
+	.take = mem_take,
+	.park = mem_park,
+	.release = mem_release,
+	.load = mem_load,
+	.list = mem_list,
+	.count = mem_count,
+	.damaged = mem_damaged,
+};

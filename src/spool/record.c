@@ -1,0 +1,249 @@
+#include "spool/record.h"
+
+#include "spool/crc32c.h"
+
+/* -- integers and texts -- */
+
+static void put_int(struct buf *b, uint64_t v, unsigned bytes)
+{
+	char raw[8];
+
+	for (unsigned i = 0; i < bytes; i++)
+		raw[i] = (char)(v >> (8 * i));
+	buf_add(b, slice(raw, bytes));
+}
+
+static void put_text(struct buf *b, struct slice s)
+{
+	put_int(b, s.n, 2);
+	buf_add(b, s);
+}
+
+static bool get_int(struct slice *in, unsigned bytes, uint64_t *ret)
+{
+	uint64_t v = 0;
+
+	if (in->n < bytes)
+		return false;
+	for (unsigned i = 0; i < bytes; i++)
+		v |= (uint64_t)(unsigned char)in->p[i] << (8 * i);
+	slice_take(in, bytes);
+	*ret = v;
+	return true;
+}
+
+static bool get_u32(struct slice *in, uint32_t *ret)
+{
+	uint64_t v;
+
+	if (!get_int(in, 4, &v))
+		return false;
+	*ret = (uint32_t)v;
+	return true;
+}
+
+static bool get_text(struct slice *in, struct slice *ret)
+{
+	uint64_t n;
+
+	if (!get_int(in, 2, &n) || n > in->n)
+		return false;
+	*ret = slice_take(in, (size_t)n);
+	return true;
+}
+
+static bool get_id(struct slice *in, struct id *ret)
+{
+	if (in->n < sizeof ret->b)
+		return false;
+	memcpy(ret->b, slice_take(in, sizeof ret->b).p, sizeof ret->b);
+	return true;
+}
+
+/* -- header -- */
+
+void record_header_write(const struct record_header *h, char ret[RECORD_HEADER])
+{
+	struct buf b = { .p = ret, .cap = RECORD_HEADER, .max = RECORD_HEADER };
+
+	put_int(&b, h->magic, 4);
+	put_int(&b, h->crc, 4);
+	put_int(&b, h->type, 4);
+	put_int(&b, h->meta_bytes, 4);
+	put_int(&b, h->sequence, 8);
+	put_int(&b, h->body_bytes, 8);
+	put_int(&b, h->body_crc, 4);
+	put_int(&b, h->reserved, 4);
+}
+
+bool record_header_read(const char at[RECORD_HEADER], struct record_header *ret)
+{
+	struct slice in = slice(at, RECORD_HEADER);
+	struct record_header h;
+
+	if (!get_u32(&in, &h.magic) || !get_u32(&in, &h.crc) || !get_u32(&in, &h.type) ||
+	    !get_u32(&in, &h.meta_bytes) || !get_int(&in, 8, &h.sequence) ||
+	    !get_int(&in, 8, &h.body_bytes) || !get_u32(&in, &h.body_crc) || !get_u32(&in, &h.reserved))
+		return false;
+	*ret = h;
+	return h.magic == RECORD_MAGIC && (h.type == RECORD_PUT || h.type == RECORD_STATE) &&
+	    h.meta_bytes <= RECORD_MAX && h.body_bytes <= RECORD_MAX;
+}
+
+static uint32_t checksum(const struct record_header *h, uint64_t epoch, struct slice meta)
+{
+	char raw[RECORD_HEADER + 8];
+	struct buf b = { .p = raw, .cap = sizeof raw, .max = sizeof raw };
+
+	put_int(&b, epoch, 8);
+	record_header_write(h, raw + 8);
+	/* All behind the crc. */
+	memset(raw + 8, 0, 8);
+	return crc32c(crc32c(0, slice(raw, sizeof raw)), meta);
+}
+
+void record_seal(struct record_header *h, uint64_t epoch, struct slice meta)
+{
+	h->magic = RECORD_MAGIC;
+	h->crc = checksum(h, epoch, meta);
+}
+
+bool record_sound(const struct record_header *h, uint64_t epoch, struct slice meta)
+{
+	return h->crc == checksum(h, epoch, meta);
+}
+
+uint64_t record_bytes(const struct record_header *h)
+{
+	uint64_t n = RECORD_HEADER + (uint64_t)h->meta_bytes + h->body_bytes;
+
+	return (n + RECORD_ALIGN - 1) / RECORD_ALIGN * RECORD_ALIGN;
+}
+
+/* -- put -- */
+
+enum { FLAG_8BIT = 1, FLAG_SMTPUTF8 = 2, FLAG_FILE = 4 };
+
+void record_put_write(struct buf *b, const struct record_put *p)
+{
+	const struct spool_envelope *e = &p->envelope;
+	unsigned flags = (e->body_8bit ? FLAG_8BIT : 0u) | (e->smtputf8 ? FLAG_SMTPUTF8 : 0u) |
+	    (p->body_in_file ? FLAG_FILE : 0u);
+
+	buf_add(b, slice(e->id.b, sizeof e->id.b));
+	put_int(b, e->account, 8);
+	put_int(b, e->accepted_ms, 8);
+	put_int(b, p->due_ms, 8);
+	put_int(b, flags, 1);
+	put_int(b, (uint64_t)e->ret, 1);
+	put_int(b, p->head_bytes, 8);
+	put_int(b, p->file_bytes, 8);
+	put_int(b, p->file_crc, 4);
+	put_text(b, e->key_id);
+	put_text(b, e->reverse_path);
+	put_text(b, e->envid);
+	put_int(b, e->n_deliveries, 4);
+	for (uint32_t i = 0; i < e->n_deliveries; i++)
+		put_text(b, e->dests[i]);
+	put_int(b, e->n_rcpts, 4);
+	for (uint32_t i = 0; i < e->n_rcpts; i++) {
+		const struct spool_rcpt *r = &e->rcpts[i];
+
+		put_text(b, r->path);
+		put_text(b, r->orcpt);
+		put_int(b, r->notify, 1);
+		put_int(b, r->delivery, 4);
+	}
+}
+
+static bool read_dests(struct slice *in, struct arena *a, struct spool_envelope *e)
+{
+	struct slice *dests;
+
+	/* Each takes two bytes at least: a count that cannot be true allocates nothing. */
+	if (!get_u32(in, &e->n_deliveries) || !e->n_deliveries || e->n_deliveries > in->n / 2)
+		return false;
+	dests = ARENA_ARRAY(a, struct slice, e->n_deliveries);
+	for (uint32_t i = 0; i < e->n_deliveries; i++)
+		if (!dests || !get_text(in, &dests[i]) || !dests[i].n || dests[i].n > 255)
+			return false;
+	e->dests = dests;
+	return true;
+}
+
+static bool read_rcpts(struct slice *in, struct arena *a, struct spool_envelope *e)
+{
+	if (!get_u32(in, &e->n_rcpts) || e->n_rcpts < e->n_deliveries || e->n_rcpts > in->n / 9)
+		return false;
+	e->rcpts = ARENA_ARRAY(a, struct spool_rcpt, e->n_rcpts);
+	for (uint32_t i = 0; i < e->n_rcpts; i++) {
+		uint64_t notify;
+
+		if (!e->rcpts || !get_text(in, &e->rcpts[i].path) || !get_text(in, &e->rcpts[i].orcpt) ||
+		    !get_int(in, 1, &notify) || !get_u32(in, &e->rcpts[i].delivery) ||
+		    e->rcpts[i].delivery >= e->n_deliveries)
+			return false;
+		e->rcpts[i].notify = (unsigned)notify;
+	}
+	return true;
+}
+
+bool record_put_read(struct slice in, struct arena *a, struct record_put *ret)
+{
+	struct record_put p = { 0 };
+	struct spool_envelope *e = &p.envelope;
+	uint64_t flags, dsn;
+
+	if (!get_id(&in, &e->id) || !get_int(&in, 8, &e->account) || !get_int(&in, 8, &e->accepted_ms) ||
+	    !get_int(&in, 8, &p.due_ms) || !get_int(&in, 1, &flags) || !get_int(&in, 1, &dsn) ||
+	    dsn > RET_HDRS || !get_int(&in, 8, &p.head_bytes) || !get_int(&in, 8, &p.file_bytes) ||
+	    !get_u32(&in, &p.file_crc) || !get_text(&in, &e->key_id) || !get_text(&in, &e->reverse_path) ||
+	    !get_text(&in, &e->envid) || !read_dests(&in, a, e) || !read_rcpts(&in, a, e) || in.n)
+		return false;
+	e->body_8bit = flags & FLAG_8BIT;
+	e->smtputf8 = flags & FLAG_SMTPUTF8;
+	e->ret = (enum dsn_ret)dsn;
+	p.body_in_file = flags & FLAG_FILE;
+	*ret = p;
+	return true;
+}
+
+/* -- state -- */
+
+void record_state_write(struct buf *b, const struct record_state *s)
+{
+	buf_add(b, slice(s->id.b, sizeof s->id.b));
+	put_int(b, s->delivery, 4);
+	put_int(b, s->attempts, 4);
+	put_int(b, s->next_ms, 8);
+	put_int(b, s->pending, 4);
+	put_int(b, s->n_verdicts, 4);
+	for (uint32_t i = 0; i < s->n_verdicts; i++) {
+		put_int(b, s->verdicts[i].rcpt, 4);
+		put_int(b, (uint64_t)s->verdicts[i].state, 1);
+		put_text(b, s->verdicts[i].reply);
+	}
+}
+
+bool record_state_read(struct slice in, struct arena *a, struct record_state *ret)
+{
+	struct record_state s = { 0 };
+
+	if (!get_id(&in, &s.id) || !get_u32(&in, &s.delivery) || !get_u32(&in, &s.attempts) ||
+	    !get_int(&in, 8, &s.next_ms) || !get_u32(&in, &s.pending) || !get_u32(&in, &s.n_verdicts) ||
+	    s.n_verdicts > in.n / 7)
+		return false;
+	s.verdicts = ARENA_ARRAY(a, struct spool_verdict, s.n_verdicts ? s.n_verdicts : 1);
+	for (uint32_t i = 0; i < s.n_verdicts; i++) {
+		uint64_t state;
+
+		if (!s.verdicts || !get_u32(&in, &s.verdicts[i].rcpt) || !get_int(&in, 1, &state) ||
+		    state > RCPT_CANCELLED || !get_text(&in, &s.verdicts[i].reply))
+			return false;
+		s.verdicts[i].state = (enum spool_rcpt_state)state;
+	}
+	if (in.n)
+		return false;
+	*ret = s;
+	return true;
+}
