@@ -6,7 +6,8 @@
  *  - source routes, blanks or comments inside a dot-atom, empty list elements (obs- forms);
  *  - a local part that mixes quoted and plain words, a folded or control byte in a quoted one;
  *  - an encoded-word in an address (RFC 2047 section 5 (3) forbids it);
- *  - a domain with other characters than letters, digits, '-', '_' and (utf8) UTF-8.
+ *  - a domain with other characters than letters, digits, '-', '_' and (utf8) UTF-8, a domain
+ *    literal with others than letters, digits, '-', '.' and ':'.
  * Tolerated: dots in a display name ("John Q. Public", obs-phrase); comments wherever CFWS may
  * stand, nested at most MIME_COMMENT_DEPTH deep; groups, which are flagged.
  * Time is linear in the input; no recursion. */

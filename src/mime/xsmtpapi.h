@@ -15,7 +15,8 @@ struct xsmtpapi {
 	bool more; /* there were others still */
 };
 
-/* value: unfolded. False: not one JSON object in UTF-8 (or the memory is out: a->failed). */
-bool xsmtpapi_read(struct slice value, struct arena *a, struct xsmtpapi *ret);
+/* text: the unfolded value. False: not one JSON object in UTF-8 (or the memory is out: a->failed).
+ */
+bool xsmtpapi_read(struct slice text, struct arena *a, struct xsmtpapi *ret);
 
 #endif
