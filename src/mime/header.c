@@ -134,8 +134,12 @@ static enum mime_problem field_add(struct mime_header *h, size_t *cap, struct sl
 	size_t n = name_length(line);
 	struct mime_field *f;
 
-	if (!n)
-		return !h->n && slice_starts(line, S("From ")) ? MIME_MBOX_LINE : MIME_BAD_FIELD;
+	if (!n) {
+		bool mbox =
+		    !h->n && slice_starts(line, S("From ")) && !slice_starts(line, S("From :"));
+
+		return mbox ? MIME_MBOX_LINE : MIME_BAD_FIELD;
+	}
 	if (h->n >= limits->fields_max)
 		return MIME_TOO_MANY_FIELDS;
 	f = field_new(h, cap, a);
