@@ -13,22 +13,65 @@ static struct tm utc(uint64_t unix_ms)
 	return tm;
 }
 
+/* n digits of v, with leading zeros. Digits by hand: every message and every log line has a time
+ * in it, and printf costs some thousand instructions for each. */
+static char *digits(char *p, int v, size_t n)
+{
+	for (size_t i = n; i--; v /= 10)
+		p[i] = (char)('0' + v % 10);
+	return p + n;
+}
+
+static char *text(char *p, const char *s, size_t n)
+{
+	memcpy(p, s, n);
+	return p + n;
+}
+
+static char *clock_time(char *p, const struct tm *tm)
+{
+	p = digits(p, tm->tm_hour, 2);
+	*p++ = ':';
+	p = digits(p, tm->tm_min, 2);
+	*p++ = ':';
+	return digits(p, tm->tm_sec, 2);
+}
+
 void time_add_rfc5322(struct buf *out, uint64_t unix_ms)
 {
 	/* strftime's names depend on the locale; these do not. */
 	static const char days[] = "SunMonTueWedThuFriSat";
 	static const char months[] = "JanFebMarAprMayJunJulAugSepOctNovDec";
 	struct tm tm = utc(unix_ms);
+	char all[sizeof "Mon, 23 Nov 2026 22:43:16 +0000"], *p = all;
 
-	buf_addf(out, "%.3s, %02d %.3s %04d %02d:%02d:%02d +0000", days + (ptrdiff_t)tm.tm_wday * 3,
-		 tm.tm_mday, months + (ptrdiff_t)tm.tm_mon * 3, tm.tm_year + 1900, tm.tm_hour,
-		 tm.tm_min, tm.tm_sec);
+	p = text(p, days + (ptrdiff_t)tm.tm_wday * 3, 3);
+	p = text(p, ", ", 2);
+	p = digits(p, tm.tm_mday, 2);
+	*p++ = ' ';
+	p = text(p, months + (ptrdiff_t)tm.tm_mon * 3, 3);
+	*p++ = ' ';
+	p = digits(p, tm.tm_year + 1900, 4);
+	*p++ = ' ';
+	p = clock_time(p, &tm);
+	p = text(p, " +0000", 6);
+	buf_add(out, slice(all, (size_t)(p - all)));
 }
 
 void time_add_rfc3339(struct buf *out, uint64_t unix_ms)
 {
 	struct tm tm = utc(unix_ms);
+	char all[sizeof "2026-11-23T22:43:16.042Z"], *p = all;
 
-	buf_addf(out, "%04d-%02d-%02dT%02d:%02d:%02d.%03uZ", tm.tm_year + 1900, tm.tm_mon + 1,
-		 tm.tm_mday, tm.tm_hour, tm.tm_min, tm.tm_sec, (unsigned)(unix_ms % 1000));
+	p = digits(p, tm.tm_year + 1900, 4);
+	*p++ = '-';
+	p = digits(p, tm.tm_mon + 1, 2);
+	*p++ = '-';
+	p = digits(p, tm.tm_mday, 2);
+	*p++ = 'T';
+	p = clock_time(p, &tm);
+	*p++ = '.';
+	p = digits(p, (int)(unix_ms % 1000), 3);
+	*p++ = 'Z';
+	buf_add(out, slice(all, (size_t)(p - all)));
 }
