@@ -25,7 +25,7 @@ enum mime_problem {
 	MIME_BAD_UTF8,       /* SMTPUTF8 message with a field that is not UTF-8 */
 	MIME_NEEDS_SMTPUTF8, /* non-ASCII in an address field, SMTPUTF8 not asked for */
 	/* who it is from */
-	MIME_NO_FROM, /* no From field, or no mailbox in it */
+	MIME_NO_FROM,
 	MIME_TWO_FROM,
 	MIME_GROUP_IN_FROM,
 	MIME_BAD_ADDRESS, /* From, Sender, Resent-From, Resent-Sender: syntax or count */

@@ -15,7 +15,6 @@ struct work {
 	struct mime_facts facts;
 	struct mime_refusal refusal;
 	struct slice run;       /* fields to keep, one behind the other, not yet copied */
-	size_t start;           /* where in out the new head begins */
 	size_t date_at, date_n; /* where in out our Received has the date */
 	size_t froms, senders, smtpapis;
 	bool date;
@@ -86,6 +85,7 @@ static void add_received(struct work *w)
 		add_pair(out, S(" id "), f->id);
 	if (recipient_fine(f->recipient, f->smtputf8)) {
 		add_pair(out, S("\r\n\tfor <"), f->recipient);
+		w->facts.high = !ascii_only(f->recipient);
 		buf_addc(out, '>');
 	}
 	if (only(o->tls, 64, S("-_")))
@@ -388,7 +388,6 @@ static bool finish(struct work *w, const struct mime_header *h)
 	if (!add_missing(w))
 		return false;
 	w->facts.head_bytes = h->bytes;
-	w->facts.high |= !ascii_only(slice_from(slice(w->out->p, w->date_at), w->start));
 	return !w->out->failed || refuse(w, MIME_NO_MEMORY);
 }
 
@@ -396,7 +395,7 @@ bool mime_finish(const struct mime_finish *f, const struct mime_limits *limits,
 		 struct slice message, bool whole, struct arena *a, struct buf *out,
 		 struct mime_facts *ret, struct mime_refusal *ret_refusal)
 {
-	struct work w = { .f = f, .limits = limits, .a = a, .out = out, .start = out->n };
+	struct work w = { .f = f, .limits = limits, .a = a, .out = out };
 	struct mime_header h;
 	enum mime_problem problem = mime_header_split(message, whole, limits, a, &h);
 

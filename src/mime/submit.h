@@ -59,7 +59,7 @@ struct mime_facts {
 	bool date_added, message_id_added;
 };
 
-/* message, whole: as for mime_header_split(). Appends the new head to out (it needs about 1 KiB
+/* message, whole: as for mime_header_split(). Appends the new head to out (at most 2 KiB
  * more than the old one). The facts live in the arena and in message. False: *ret_refusal says
  * why, *ret is untouched and out may hold a part. */
 bool mime_finish(const struct mime_finish *f, const struct mime_limits *limits,

@@ -44,7 +44,7 @@ BAD = [
     '"a\\\nb"@example.com', '"a\tb"@example.com', '"a\r\n b"@example.com', "(a\x00) jo@example.com",
     "jo@example.com\r\n", "jo@example.com\r\nBcc: x@y.example", "jo@example.com\n a@b.example", "jo\r@example.com",
     "jo@example.com\r", "Jo\r\n<jo@example.com>", '"Jo\r\n" <jo@example.com>', '"Jo\r\nX" <jo@example.com>',
-    "Group: a@b.example", "Group: a@b.example, ;", "Group: , a@b.example;", "Group:;;", "Group: Inner: a@b.example;;",
+    "Group: a@b.example", "Group: a@b.example, ;", "Group: , a@b.example;", "Group:;;", "Group: Inner: a@b.example;;", "Group: Inner: a@b.example;",
     ": a@b.example;", "Group a@b.example;", "Group:; x", ";", "Group:;,", "a:b:c@d.example;",
     "[Tag] Jo <jo@example.com>", "Jo: <jo@example.com>", "Jo; <jo@example.com>", "Jo, Inc <jo@example.com>",
     "Jo \\<x\\> <jo@example.com>", "Jo @ work <jo@example.com>",
