@@ -1,0 +1,95 @@
+/* auth/login.h -- the one decision "who is this, and may they send".
+ *
+ * Both doors ask here. The reason goes to the log and to the owner, never to the client; the
+ * client gets an answer, of which there are five. An unknown id and a wrong secret cost the same:
+ * the same lookups, one hash, one comparison. */
+#ifndef AUTH_LOGIN_H
+#define AUTH_LOGIN_H
+
+#include "account/key.h"
+
+struct auth_attempt {
+	struct slice mechanism; /* "PLAIN": for the record only */
+	struct slice username;  /* the authentication identity as sent */
+	struct secret password;
+	struct slice client; /* address of the peer as text: for the record only */
+	uint64_t now_ms;     /* Unix time */
+};
+
+/* Who a session speaks for. A plain value, copied freely. */
+struct principal {
+	uint64_t account;
+	char key_id[KEY_ID_LEN + 1];
+	struct scopes scopes;
+	uint64_t expires_ms; /* 0: never */
+	uint64_t generation; /* of the store, read before the rows were */
+};
+
+enum auth_reason {
+	REASON_OK,
+	REASON_BAD_USERNAME,          /* neither "apikey" nor the shape of a key id */
+	REASON_BAD_KEY_SHAPE,         /* the password is no key */
+	REASON_BASIC_AUTH,            /* user name with an '@' */
+	REASON_UNKNOWN_KEY,           /* no such id, though its checksum fits */
+	REASON_MISTYPED_KEY,          /* no such id, and its checksum does not fit */
+	REASON_WRONG_SECRET,          /* the id exists, the secret is another */
+	REASON_USERNAME_KEY_MISMATCH, /* user name is a key id, but not this key's */
+	REASON_REVOKED,
+	REASON_EXPIRED,
+	REASON_ACCOUNT_SUSPENDED,
+	REASON_SCOPE_MISSING, /* the key lacks mail.send */
+	REASON_STORE_DOWN,    /* nothing is known; err says why */
+	REASON_COUNT
+};
+
+/* What may be logged of an attempt, whatever came of it. */
+struct auth_finding {
+	enum auth_reason reason;
+	uint64_t account;            /* 0: not known */
+	char key_id[KEY_ID_LEN + 1]; /* as presented; empty when the password is no key */
+};
+
+/* "ok", "bad_username", ...: stable, for the log. */
+const char *auth_reason_name(enum auth_reason);
+
+/* True: *ret is filled. False: *e is set (ERR_DENIED, or the store's kind with
+ * REASON_STORE_DOWN) and *ret is untouched. *ret_finding is filled either way. No transaction may
+ * be open on the handle. */
+bool auth_login(struct store_handle *, const struct auth_attempt *, struct principal *ret,
+		struct auth_finding *ret_finding, struct err *e);
+
+/* Whether what is held of p may have changed: then auth_recheck() decides before the next
+ * transaction begins. Cheap, for every MAIL. */
+static inline bool auth_stale(const struct principal *p, uint64_t generation, uint64_t now_ms)
+{
+	return p->generation != generation || (p->expires_ms && now_ms >= p->expires_ms);
+}
+
+/* The same decision for a session that has logged in, without its secret. As auth_login(); ret
+ * may be old. */
+bool auth_recheck(struct store_handle *, const struct principal *old, uint64_t now_ms,
+		  struct principal *ret, struct auth_finding *ret_finding, struct err *e);
+
+/* What the client is told. */
+enum auth_answer {
+	AUTH_OK,       /* 235 2.7.0 */
+	AUTH_BAD_PAIR, /* 535 5.7.8 Bad username / password */
+	AUTH_BASIC,    /* 535 5.7.8 Basic authentication is not allowed ... see <link> */
+	AUTH_INVALID,  /* 535 5.7.8 invalid, expired, or revoked: everything else */
+	AUTH_LATER,    /* 454 4.7.0 */
+};
+
+enum auth_answer auth_answer(enum auth_reason);
+
+struct auth_text {
+	unsigned code;         /* SMTP reply code */
+	struct slice enhanced; /* RFC 3463 */
+	struct slice text;     /* the link, when there is one, goes behind it */
+	bool link;
+};
+
+const struct auth_text *auth_text(enum auth_answer);
+/* Appends the text without code and enhanced code. link: a URL from the config. */
+void auth_add_text(enum auth_answer, struct slice link, struct buf *out);
+
+#endif
