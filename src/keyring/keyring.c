@@ -1,0 +1,267 @@
+/* keyring/keyring.c -- see keyring.h. */
+#include "keyring/keyring.h"
+
+#include "base/auto.h"
+#include "base/b64.h"
+#include "base/must.h"
+
+#include <sodium.h>
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+
+#define KEY_BYTES   crypto_aead_xchacha20poly1305_ietf_KEYBYTES
+#define NONCE_BYTES crypto_aead_xchacha20poly1305_ietf_NPUBBYTES
+#define TAG_BYTES   crypto_aead_xchacha20poly1305_ietf_ABYTES
+#define FILE_HEAD   "signet-master-key 1\n"
+#define FILE_MAX    256
+#define PURPOSE_MAX 256
+
+_Static_assert(1 + NONCE_BYTES + TAG_BYTES == KEYRING_OVERHEAD, "keyring.h says how much");
+
+struct keyring {
+	unsigned char *key; /* KEY_BYTES in guarded memory, read-only */
+	unsigned char number;
+};
+
+void keyring_random(void *p, size_t n)
+{
+	unsigned char *at = p;
+
+	while (n) {
+		ssize_t got = getrandom(at, n < 256 ? n : 256, 0);
+
+		if (got < 0 && errno == EINTR)
+			continue;
+		MUST(got > 0);
+		at += got;
+		n -= (size_t)got;
+	}
+}
+
+static bool path_text(struct slice path, char ret[PATH_MAX], struct err *e)
+{
+	if (!path.n || path.n >= PATH_MAX || memchr(path.p, 0, path.n))
+		return err_set(e, ERR_INPUT, "master key: not a path");
+	memcpy(ret, path.p, path.n);
+	ret[path.n] = 0;
+	return true;
+}
+
+static bool sync_parent(const char *path, struct err *e)
+{
+	const char *slash = strrchr(path, '/');
+	char dir[PATH_MAX] = ".";
+
+	if (slash) {
+		size_t n = slash == path ? 1 : (size_t)(slash - path);
+
+		memcpy(dir, path, n);
+		dir[n] = 0;
+	}
+	AUTO_FD fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	if (fd < 0 || fsync(fd) < 0)
+		return err_set(e, ERR_LATER, "%s: %s", dir, strerror(errno));
+	return true;
+}
+
+static bool write_all(int fd, struct slice s)
+{
+	while (s.n) {
+		ssize_t n = write(fd, s.p, s.n);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			return false;
+		slice_take(&s, (size_t)n);
+	}
+	return true;
+}
+
+bool keyring_create(struct slice path, struct err *e)
+{
+	char name[PATH_MAX];
+	unsigned char key[KEY_BYTES];
+	struct buf text;
+	bool ok;
+
+	if (!path_text(path, name, e))
+		return false;
+	AUTO_FD fd = open(name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+
+	if (fd < 0)
+		return err_set(e, errno == EEXIST ? ERR_CONFLICT : ERR_LATER, "%s: %s", name,
+			       strerror(errno));
+	buf_init(&text, FILE_MAX);
+	buf_room_for(&text, FILE_MAX); /* in one piece, so that no copy stays behind in the heap */
+	keyring_random(key, sizeof(key));
+	buf_add(&text, S(FILE_HEAD "key 1 "));
+	b64url_encode(&text, slice(key, sizeof(key)));
+	buf_addc(&text, '\n');
+	sodium_memzero(key, sizeof(key));
+	/* The umask may have taken bits away; 0600 is what opens again. */
+	ok = !text.failed && fchmod(fd, 0600) == 0 && write_all(fd, buf_slice(&text)) &&
+	     fsync(fd) == 0;
+	if (!ok)
+		err_set(e, ERR_LATER, "%s: %s", name, strerror(errno));
+	buf_wipe(&text);
+	ok = ok && sync_parent(name, e);
+	if (!ok)
+		unlink(name); /* half a key file would stand in the way of the next try */
+	return ok;
+}
+
+/* Exactly what keyring_create() writes, nothing looser. */
+static bool file_parse(struct slice s, unsigned char key[KEY_BYTES], unsigned char *ret_number)
+{
+	struct slice word, rest;
+	uint64_t number;
+
+	if (!slice_starts(s, S(FILE_HEAD "key ")))
+		return false;
+	s = slice_from(s, sizeof(FILE_HEAD "key ") - 1);
+	if (!slice_cut(s, ' ', &word, &rest) || !slice_u64(word, &number) || number < 1 ||
+	    number > 255 || !slice_ends(rest, S("\n")))
+		return false;
+	rest.n--;
+	if (!b64url_decode(key, KEY_BYTES, rest))
+		return false;
+	*ret_number = (unsigned char)number;
+	return true;
+}
+
+static bool file_check(int fd, const char *name, struct err *e)
+{
+	struct stat st;
+
+	if (fstat(fd, &st) < 0)
+		return err_set(e, ERR_LATER, "%s: %s", name, strerror(errno));
+	if (!S_ISREG(st.st_mode))
+		return err_set(e, ERR_DENIED, "%s: not a regular file", name);
+	if (st.st_uid != geteuid())
+		return err_set(e, ERR_DENIED,
+			       "%s: owned by user %u, but Signet runs as user %u: chown it", name,
+			       (unsigned)st.st_uid, (unsigned)geteuid());
+	if (st.st_mode & 0177)
+		return err_set(e, ERR_DENIED,
+			       "%s: mode %04o lets others at the master key: chmod 600 it", name,
+			       (unsigned)st.st_mode & 07777);
+	return true;
+}
+
+struct keyring *keyring_open(struct slice path, struct err *e)
+{
+	char name[PATH_MAX], text[FILE_MAX];
+	struct keyring *k;
+	size_t n = 0;
+	ssize_t got;
+	bool ok;
+
+	if (!path_text(path, name, e))
+		return NULL;
+	if (sodium_init() < 0) {
+		err_set(e, ERR_BUG, "libsodium does not start");
+		return NULL;
+	}
+	AUTO_FD fd = open(name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK);
+
+	if (fd < 0) {
+		err_set(e,
+			errno == ENOENT                     ? ERR_ABSENT
+			: errno == EACCES || errno == ELOOP ? ERR_DENIED
+							    : ERR_LATER,
+			"%s: %s", name, strerror(errno));
+		return NULL;
+	}
+	if (!file_check(fd, name, e))
+		return NULL;
+	while (n < sizeof(text) &&
+	       ((got = read(fd, text + n, sizeof(text) - n)) > 0 || (got < 0 && errno == EINTR)))
+		n += got > 0 ? (size_t)got : 0;
+	k = calloc(1, sizeof(*k));
+	/* Guard pages, and locked where the limit allows: libsodium goes on without the lock. */
+	if (k)
+		k->key = sodium_malloc(KEY_BYTES);
+	ok = k && k->key;
+	if (!ok)
+		err_set(e, ERR_LATER, "no memory for the master key");
+	else if (!(ok = file_parse(slice(text, n), k->key, &k->number)))
+		err_set(e, ERR_DAMAGED, "%s: not a master key file of this version", name);
+	sodium_memzero(text, sizeof(text));
+	if (!ok) {
+		keyring_close(k);
+		return NULL;
+	}
+	MUST(sodium_mprotect_readonly(k->key) == 0);
+	return k;
+}
+
+void keyring_close(struct keyring *k)
+{
+	if (!k)
+		return;
+	sodium_free(k->key); /* wipes */
+	free(k);
+}
+
+/* Key number and purpose. */
+static bool make_ad(unsigned char number, struct slice purpose, unsigned char ad[1 + PURPOSE_MAX])
+{
+	if (!purpose.n || purpose.n > PURPOSE_MAX)
+		return false;
+	ad[0] = number;
+	memcpy(ad + 1, purpose.p, purpose.n);
+	return true;
+}
+
+bool keyring_seal(const struct keyring *k, struct slice purpose, struct secret plain,
+		  struct buf *out, struct err *e)
+{
+	unsigned char ad[1 + PURPOSE_MAX], *at;
+	size_t n = plain.bytes.n + KEYRING_OVERHEAD;
+
+	if (!make_ad(k->number, purpose, ad))
+		return err_set(e, ERR_INPUT, "seal: a purpose has 1 to %d bytes", PURPOSE_MAX);
+	if (n < plain.bytes.n || !(at = (unsigned char *)buf_room_for(out, n)))
+		return err_set(e, ERR_LATER, "seal: no room");
+	at[0] = k->number;
+	keyring_random(at + 1, NONCE_BYTES);
+	crypto_aead_xchacha20poly1305_ietf_encrypt(
+	    at + 1 + NONCE_BYTES, NULL, (const unsigned char *)plain.bytes.p, plain.bytes.n, ad,
+	    1 + purpose.n, NULL, at + 1, k->key);
+	buf_grew(out, n);
+	return true;
+}
+
+bool keyring_unseal(const struct keyring *k, struct slice purpose, struct slice blob,
+		    struct buf *out, struct err *e)
+{
+	unsigned char ad[1 + PURPOSE_MAX], *at;
+	const unsigned char *b = (const unsigned char *)blob.p;
+	size_t n;
+
+	if (!make_ad(k->number, purpose, ad))
+		return err_set(e, ERR_INPUT, "unseal: a purpose has 1 to %d bytes", PURPOSE_MAX);
+	if (blob.n < KEYRING_OVERHEAD)
+		return err_set(e, ERR_DAMAGED, "sealed secret is cut short");
+	if (b[0] != k->number)
+		return err_set(e, ERR_DAMAGED,
+			       "secret is sealed with master key %u, the key file holds %u", b[0],
+			       k->number);
+	n = blob.n - KEYRING_OVERHEAD;
+	/* An empty secret still needs a place to write nothing to. */
+	if (!(at = (unsigned char *)buf_room_for(out, n ? n : 1)))
+		return err_set(e, ERR_LATER, "unseal: no room");
+	if (crypto_aead_xchacha20poly1305_ietf_decrypt(at, NULL, NULL, b + 1 + NONCE_BYTES,
+						       blob.n - 1 - NONCE_BYTES, ad, 1 + purpose.n,
+						       b + 1, k->key) != 0)
+		return err_set(e, ERR_DAMAGED,
+			       "sealed secret does not open: altered, or another purpose or key");
+	buf_grew(out, n);
+	return true;
+}

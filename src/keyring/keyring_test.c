@@ -1,0 +1,242 @@
+/* keyring/keyring_test.c -- the master key's file, and sealing. */
+#include "keyring/keyring.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+static char dir[] = "/tmp/signet-keyring-XXXXXX";
+static char path[64];
+
+static int set_up(void **state)
+{
+	if (!mkdtemp(dir))
+		return -1;
+	snprintf(path, sizeof(path), "%s/master.key", dir);
+	return 0;
+}
+
+static int clean(void **state)
+{
+	unlink(path);
+	return 0;
+}
+
+static int tear_down(void **state)
+{
+	return rmdir(dir);
+}
+
+static void put_file(const char *text)
+{
+	FILE *f = fopen(path, "w");
+
+	assert_non_null(f);
+	assert_true(fputs(text, f) >= 0);
+	assert_int_equal(fclose(f), 0);
+	assert_int_equal(chmod(path, 0600), 0);
+}
+
+static void assert_refused(enum err_kind kind, const char *part)
+{
+	struct err e = { 0 };
+
+	assert_null(keyring_open(slice_str(path), &e));
+	assert_int_equal(e.kind, kind);
+	if (!strstr(e.text, part))
+		fail_msg("\"%s\" does not say \"%s\"", e.text, part);
+}
+
+static void test_create(void **state)
+{
+	struct keyring *k;
+	struct stat st;
+	struct err e;
+	mode_t old = umask(0277);
+
+	assert_true(keyring_create(slice_str(path), &e));
+	umask(old);
+	assert_int_equal(stat(path, &st), 0);
+	assert_int_equal(st.st_mode & 07777, 0600);
+	assert_false(keyring_create(slice_str(path), &e));
+	assert_int_equal(e.kind, ERR_CONFLICT);
+	k = keyring_open(slice_str(path), &e);
+	assert_non_null(k);
+	keyring_close(k);
+	keyring_close(NULL);
+	assert_false(keyring_create(S("/nonexistent/x/key"), &e));
+	assert_int_equal(e.kind, ERR_LATER);
+	assert_false(keyring_create(S("a\0b"), &e));
+	assert_int_equal(e.kind, ERR_INPUT);
+}
+
+static void test_refused_files(void **state)
+{
+	char aside[80];
+	struct err e;
+
+	assert_refused(ERR_ABSENT, "No such file");
+	assert_true(keyring_create(slice_str(path), &e));
+	static const mode_t loose[] = { 0640, 0604, 0620, 0601, 0700, 0666 };
+
+	for (size_t i = 0; i < sizeof(loose) / sizeof(*loose); i++) {
+		assert_int_equal(chmod(path, loose[i]), 0);
+		assert_refused(ERR_DENIED, "chmod 600");
+	}
+	assert_int_equal(chmod(path, 0400), 0);
+	struct keyring *k = keyring_open(slice_str(path), &e);
+
+	assert_non_null(k);
+	keyring_close(k);
+	if (geteuid() == 0) { /* only root can give files away */
+		assert_int_equal(chown(path, 12345, (gid_t)-1), 0);
+		assert_refused(ERR_DENIED, "12345");
+		assert_int_equal(chown(path, 0, (gid_t)-1), 0);
+	}
+	snprintf(aside, sizeof(aside), "%s.real", path);
+	assert_int_equal(rename(path, aside), 0);
+	assert_int_equal(symlink(aside, path), 0);
+	assert_refused(ERR_DENIED, "symbolic links");
+	unlink(path);
+	unlink(aside);
+	assert_int_equal(mkfifo(path, 0600), 0);
+	assert_refused(ERR_DENIED, "regular");
+}
+
+#define GOOD "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
+
+static void test_file_text(void **state)
+{
+	static const char *const bad[] = {
+		"",
+		"signet-master-key 1\n",
+		"signet-master-key 2\nkey 1 " GOOD "\n",
+		"signet-master-key 1\nkey 0 " GOOD "\n",
+		"signet-master-key 1\nkey 256 " GOOD "\n",
+		"signet-master-key 1\nkey -1 " GOOD "\n",
+		"signet-master-key 1\nkey 1 " GOOD,
+		"signet-master-key 1\nkey 1 " GOOD "\n\n",
+		"signet-master-key 1\nkey 1 " GOOD "A\n",
+		"signet-master-key 1\nkey 1 A\n",
+		"signet-master-key 1\nkey 1 " GOOD "\nkey 2 " GOOD "\n",
+		"signet-master-key 1\r\nkey 1 " GOOD "\r\n",
+		"key 1 " GOOD "\n",
+	};
+
+	for (size_t i = 0; i < sizeof(bad) / sizeof(*bad); i++) {
+		put_file(bad[i]);
+		assert_refused(ERR_DAMAGED, "not a master key file");
+	}
+	put_file("signet-master-key 1\nkey 255 " GOOD "\n");
+	struct keyring *k = keyring_open(slice_str(path), NULL);
+
+	assert_non_null(k);
+	keyring_close(k);
+}
+
+static void test_seal(void **state)
+{
+	static char long_purpose[257];
+	struct buf blob, again, out;
+	struct keyring *k;
+	struct err e;
+
+	assert_true(keyring_create(slice_str(path), &e));
+	k = keyring_open(slice_str(path), &e);
+	assert_non_null(k);
+	buf_init(&blob, 256);
+	buf_init(&again, 256);
+	buf_init(&out, 256);
+	assert_true(keyring_seal(k, S("dkim:42"), secret(S("a\0secret")), &blob, &e));
+	assert_true(keyring_seal(k, S("dkim:42"), secret(S("a\0secret")), &again, &e));
+	assert_int_equal(blob.n, 8 + KEYRING_OVERHEAD);
+	assert_null(memmem(blob.p, blob.n, "secret", 6));
+	assert_memory_not_equal(blob.p, again.p, blob.n); /* a nonce is used once */
+	keyring_close(k);
+
+	k = keyring_open(slice_str(path), &e);
+	buf_add(&out, S("x"));
+	assert_true(keyring_unseal(k, S("dkim:42"), buf_slice(&blob), &out, &e));
+	assert_true(slice_eq(buf_slice(&out), S("xa\0secret")));
+
+	/* Another purpose, any byte altered, cut anywhere: damaged, and nothing is added. */
+	assert_false(keyring_unseal(k, S("dkim:43"), buf_slice(&blob), &out, &e));
+	assert_int_equal(e.kind, ERR_DAMAGED);
+	for (size_t i = 0; i < blob.n; i++) {
+		blob.p[i] ^= 1;
+		assert_false(keyring_unseal(k, S("dkim:42"), buf_slice(&blob), &out, &e));
+		assert_int_equal(e.kind, ERR_DAMAGED);
+		blob.p[i] ^= 1;
+		assert_false(keyring_unseal(k, S("dkim:42"), slice(blob.p, i), &out, &e));
+		assert_int_equal(e.kind, ERR_DAMAGED);
+	}
+	blob.p[0]++;
+	assert_false(keyring_unseal(k, S("dkim:42"), buf_slice(&blob), &out, &e));
+	assert_non_null(strstr(e.text, "master key 2"));
+	assert_int_equal(out.n, 9);
+
+	/* Purposes have a length; the empty secret is a secret. */
+	memset(long_purpose, 'p', sizeof(long_purpose));
+	assert_false(keyring_seal(k, S(""), secret(S("x")), &out, &e));
+	assert_int_equal(e.kind, ERR_INPUT);
+	assert_false(keyring_seal(k, slice(long_purpose, 257), secret(S("x")), &out, &e));
+	assert_int_equal(e.kind, ERR_INPUT);
+	buf_clear(&blob);
+	assert_true(keyring_seal(k, slice(long_purpose, 256), secret(S("")), &blob, &e));
+	buf_clear(&out);
+	assert_true(keyring_unseal(k, slice(long_purpose, 256), buf_slice(&blob), &out, &e));
+	assert_int_equal(out.n, 0);
+	buf_done(&out);
+	buf_init(&out, 10);
+	assert_false(keyring_seal(k, S("p"), secret(S("x")), &out, &e));
+	assert_int_equal(e.kind, ERR_LATER);
+
+	/* A blob of another installation. */
+	keyring_close(k);
+	unlink(path);
+	assert_true(keyring_create(slice_str(path), &e));
+	k = keyring_open(slice_str(path), &e);
+	buf_done(&out);
+	buf_init(&out, 256);
+	assert_false(keyring_unseal(k, S("dkim:42"), buf_slice(&again), &out, &e));
+	assert_int_equal(e.kind, ERR_DAMAGED);
+	keyring_close(k);
+	buf_done(&blob);
+	buf_done(&again);
+	buf_wipe(&out);
+}
+
+static void test_random(void **state)
+{
+	unsigned char a[1000] = { 0 }, b[1000] = { 0 }, seen[256] = { 0 };
+	size_t kinds = 0;
+
+	keyring_random(a, sizeof(a));
+	keyring_random(b, sizeof(b));
+	keyring_random(NULL, 0);
+	assert_memory_not_equal(a, b, sizeof(a));
+	/* Every part of a long request is filled: 1000 bytes hold some 250 values. */
+	for (size_t i = 744; i < sizeof(a); i++)
+		seen[a[i]] = 1;
+	for (size_t i = 0; i < 256; i++)
+		kinds += seen[i];
+	assert_true(kinds > 100);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_teardown(test_create, clean),
+		cmocka_unit_test_teardown(test_refused_files, clean),
+		cmocka_unit_test_teardown(test_file_text, clean),
+		cmocka_unit_test_teardown(test_seal, clean),
+		cmocka_unit_test(test_random),
+	};
+
+	return cmocka_run_group_tests(tests, set_up, tear_down);
+}
