@@ -11,9 +11,9 @@
  *  - store_generation() grows after each committed transaction that wrote something.
  *
  * Errors: ERR_ABSENT, ERR_CONFLICT as said below; ERR_LATER: the store does not work now (busy,
- * full disk, file gone); ERR_DAMAGED: its bytes are not what we wrote; ERR_INPUT: a value is too
- * long, or a text is not UTF-8 or holds NUL. After ABSENT, CONFLICT and INPUT the transaction goes
- * on; after the others it can only be rolled back.
+ * full disk, unreadable file); ERR_DAMAGED: its bytes are not what we wrote; ERR_INPUT: a value is
+ * too long, or a text is not UTF-8 or holds NUL. After ABSENT, CONFLICT and INPUT the transaction
+ * goes on; after the others it can only be rolled back.
  *
  * Threads: a store is shared, a handle belongs to one thread at a time. */
 #ifndef STORE_STORE_H
@@ -132,6 +132,10 @@ struct store_backend {
 extern const struct store_backend store_sqlite;
 extern const struct store_backend store_memory; /* for tests: lasts until it is closed */
 
+/* For tests of callers: the n-th call of an operation of this memory store (1: the next one) and
+ * all behind it fail with ERR_LATER, until 0 is set. */
+void store_memory_fail(struct store *, uint64_t n);
+
 /* Opens or makes a store and brings every schema to its newest version. ERR_CONFLICT: written by
  * a newer Signet. ERR_DENIED: the file's owner or mode let others in. NULL on failure. */
 struct store *store_open(const struct store_backend *, const struct store_conf *,
@@ -144,6 +148,9 @@ struct store_handle *store_attach(struct store *, struct err *e);
 /* Rolls back what is open. NULL is fine. */
 void store_detach(struct store_handle *);
 struct store *store_of(const struct store_handle *);
+
+/* How many store_get() and store_scan() this handle has seen. */
+uint64_t store_lookups(const struct store_handle *);
 
 /* Counts committed writes of this process; starts at 1. Cheap, any thread. A cache that read it
  * before it read rows is stale once it differs. */
