@@ -15,7 +15,7 @@ struct actor {
 struct trail_row {
 	uint64_t account; /* 0: the installation */
 	uint64_t at_ms;
-	uint64_t n; /* tells rows of one millisecond apart; carries no order */
+	uint64_t n; /* orders rows of one millisecond */
 	struct slice who, act, object;
 };
 

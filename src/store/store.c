@@ -200,6 +200,14 @@ void store_rollback(struct store_handle *h)
 	h->tx = TX_NONE;
 }
 
+bool store_finish(struct store_handle *h, bool ok, struct err *e)
+{
+	if (ok)
+		return store_commit(h, e);
+	store_rollback(h);
+	return false;
+}
+
 /* Judges the result of one operation: what is more than a plain answer ends the transaction. */
 static bool answered(struct store_handle *h, bool ok, const struct err *got, struct err *e)
 {

@@ -161,8 +161,12 @@ bool store_begin(struct store_handle *, enum store_mode, struct err *e);
 /* Ends the transaction either way: false means nothing of it was kept. (ERR_LATER from a network
  * engine: not known; the caller reads before it writes again.) */
 bool store_commit(struct store_handle *, struct err *e);
-/* Ends the transaction, if one is open. Keeps errno and never fails. */
+/* Ends the transaction, if one is open. Never fails. */
 void store_rollback(struct store_handle *);
+
+/* The last line of a function that ran a transaction: commits when ok, else rolls back (keeping
+ * *e) and returns false. */
+bool store_finish(struct store_handle *, bool ok, struct err *e);
 
 /* Writing, in a write transaction only. A row has table->n values, a key table->key_n. */
 bool store_insert(struct store_handle *, const struct table *, const struct val *row,

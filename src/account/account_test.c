@@ -1,0 +1,229 @@
+/* account/account_test.c -- accounts and the trail; main() of the room's tests. */
+#include "account/account.h"
+
+#include "base/buf.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+#include "account/test_impl.h"
+
+static const struct actor alice = { { "uid:0", 5 }, 1000 };
+
+int account_fix_begin(void **state)
+{
+	static const struct schema *const schemas[] = { &account_schema };
+	static const struct store_conf conf = { .busy_ms = 50 };
+	struct fix *f = calloc(1, sizeof(*f));
+
+	if (!f)
+		return -1;
+	f->s = store_open(&store_memory, &conf, schemas, 1, &f->e);
+	f->h = f->s ? store_attach(f->s, &f->e) : NULL;
+	arena_init(&f->a, 8 << 20);
+	*state = f;
+	return f->h ? 0 : -1;
+}
+
+int account_fix_end(void **state)
+{
+	struct fix *f = *state;
+
+	store_detach(f->h);
+	store_close(f->s);
+	arena_done(&f->a);
+	free(f);
+	return 0;
+}
+
+void assert_kind(const struct err *e, enum err_kind kind)
+{
+	if (e->kind != kind)
+		fail_msg("%s, not %s: %s", err_kind_name(e->kind), err_kind_name(kind), e->text);
+}
+
+void assert_trail(struct fix *f, uint64_t account, uint64_t from_ms, const char *acts)
+{
+	struct trail_row *rows;
+	struct buf b;
+	size_t n;
+
+	OK(f, trail_list(f->h, account, NULL, 100, &f->a, &rows, &n, &f->e));
+	buf_init(&b, 4096);
+	for (size_t i = 0; i < n; i++) {
+		if (rows[i].at_ms < from_ms)
+			continue;
+		buf_add(&b, rows[i].act);
+		buf_addc(&b, ' ');
+	}
+	buf_addc(&b, 0);
+	assert_string_equal(b.p, acts);
+	buf_done(&b);
+}
+
+static void test_names(void **state)
+{
+	static const char *const good[] = { "a",
+					    "0",
+					    "shop",
+					    "a-b.c-1",
+					    "x.y",
+					    "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+					    "aaaaaaaaaa" };
+	static const char *const bad[] = { "",
+					   "A",
+					   ".a",
+					   "a.",
+					   "-a",
+					   "a-",
+					   "a..b",
+					   "a-.b",
+					   "a_b",
+					   "a b",
+					   "a/b",
+					   "\xc3\xa4",
+					   "a\n",
+					   "a'b",
+					   "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+					   "aaaaaaaaaaaaaaaaaaaaaaaaa" };
+	struct fix *f = *state;
+	struct account a, b;
+
+	for (size_t i = 0; i < sizeof(good) / sizeof(*good); i++) {
+		OK(f, account_add(f->h, &alice, slice_str(good[i]), &a, &f->e));
+		OK(f, account_find(f->h, slice_str(good[i]), &b, &f->e));
+		assert_memory_equal(&a, &b, sizeof(a));
+		assert_string_equal(b.name, good[i]);
+	}
+	for (size_t i = 0; i < sizeof(bad) / sizeof(*bad); i++) {
+		FAILS(f, ERR_INPUT, account_add(f->h, &alice, slice_str(bad[i]), &a, &f->e));
+		FAILS(f, ERR_ABSENT, account_find(f->h, slice_str(bad[i]), &a, &f->e));
+	}
+	FAILS(f, ERR_INPUT, account_add(f->h, &alice, S("a\0b"), &a, &f->e));
+}
+
+static void test_life(void **state)
+{
+	struct fix *f = *state;
+	struct account a, b;
+
+	OK(f, account_add(f->h, &alice, S("shop"), &a, &f->e));
+	assert_true(a.id >= 1 && a.id < UINT64_C(1) << 53);
+	assert_int_equal(a.state, ACCOUNT_ACTIVE);
+	assert_int_equal(a.created_ms, 1000);
+	b = a;
+	FAILS(f, ERR_CONFLICT, account_add(f->h, &alice, S("shop"), &b, &f->e));
+	assert_non_null(strstr(f->e.text, "shop"));
+	assert_int_equal(a.id, b.id); /* untouched on failure */
+
+	const struct actor later = { S("uid:7"), 2000 };
+
+	OK(f, account_set_state(f->h, &later, a.id, ACCOUNT_SUSPENDED, &f->e));
+	OK(f, account_set_state(f->h, &later, a.id, ACCOUNT_SUSPENDED, &f->e));
+	OK(f, account_get(f->h, a.id, &b, &f->e));
+	assert_int_equal(b.state, ACCOUNT_SUSPENDED);
+	const struct actor last = { S("uid:7"), 3000 };
+
+	OK(f, account_set_state(f->h, &last, a.id, ACCOUNT_ACTIVE, &f->e));
+	OK(f, account_get(f->h, a.id, &b, &f->e));
+	assert_int_equal(b.state, ACCOUNT_ACTIVE);
+	assert_trail(f, a.id, 0, "account.add account.suspend account.resume ");
+	FAILS(f, ERR_ABSENT, account_set_state(f->h, &last, a.id ^ 1, ACCOUNT_ACTIVE, &f->e));
+	FAILS(f, ERR_ABSENT, account_get(f->h, a.id ^ 1, &b, &f->e));
+	FAILS(f, ERR_ABSENT, account_find(f->h, S("nobody"), &b, &f->e));
+}
+
+static void test_list(void **state)
+{
+	static const char *const names[] = { "b", "a", "c.d", "c" };
+	struct fix *f = *state;
+	struct account a, *list;
+	size_t n;
+
+	OK(f, account_list(f->h, S(""), 10, &f->a, &list, &n, &f->e));
+	assert_int_equal(n, 0);
+	for (size_t i = 0; i < 4; i++)
+		OK(f, account_add(f->h, &alice, slice_str(names[i]), &a, &f->e));
+	OK(f, account_list(f->h, S(""), 3, &f->a, &list, &n, &f->e));
+	assert_int_equal(n, 3);
+	assert_string_equal(list[0].name, "a");
+	assert_string_equal(list[2].name, "c");
+	OK(f, account_list(f->h, slice_str(list[2].name), 3, &f->a, &list, &n, &f->e));
+	assert_int_equal(n, 1);
+	assert_string_equal(list[0].name, "c.d");
+}
+
+static void test_trail(void **state)
+{
+	static char whole[400];
+	struct fix *f = *state;
+	struct trail_row *rows, first;
+	struct actor by = { S("key:abc"), 5 };
+	size_t n;
+
+	memset(whole, 'x', sizeof(whole));
+	memcpy(whole + TRAIL_TEXT_MAX - 1, "\xc3\xbc", 2); /* lies across the cut */
+	OK(f, store_begin(f->h, STORE_WRITE, &f->e));
+	OK(f, trail_add(f->h, 7, &by, S("one"), slice(whole, sizeof(whole)), &f->e));
+	by.now_ms = 6;
+	OK(f, trail_add(f->h, 7, &by, S("two"), S(""), &f->e));
+	OK(f, trail_add(f->h, 7, &by, S("two"), S(""), &f->e)); /* the same, twice at once */
+	OK(f, trail_add(f->h, 8, &by, S("other"), S("x"), &f->e));
+	OK(f, store_commit(f->h, &f->e));
+	OK(f, trail_list(f->h, 7, NULL, 1, &f->a, &rows, &n, &f->e));
+	assert_int_equal(n, 1);
+	first = rows[0];
+	assert_int_equal(first.object.n, TRAIL_TEXT_MAX - 1);
+	assert_true(slice_eq(first.who, S("key:abc")));
+	assert_int_equal(first.at_ms, 5);
+	OK(f, trail_list(f->h, 7, &first, 10, &f->a, &rows, &n, &f->e));
+	assert_int_equal(n, 2);
+	assert_true(slice_eq(rows[0].act, S("two")));
+	OK(f, trail_list(f->h, 7, &rows[1], 10, &f->a, &rows, &n, &f->e));
+	assert_int_equal(n, 0);
+}
+
+/* Whichever store call fails, there is an error, and nothing of the act is left. */
+static void test_faults(void **state)
+{
+	struct fix *f = *state;
+	struct account a = { 0 }, *list;
+	bool ok = false;
+	size_t n;
+
+	for (uint64_t at = 1; !ok; at++) {
+		store_memory_fail(f->s, at);
+		ok = account_add(f->h, &alice, S("shop"), &a, &f->e);
+		store_memory_fail(f->s, 0);
+		if (!ok) {
+			assert_kind(&f->e, ERR_LATER);
+			OK(f, account_list(f->h, S(""), 9, &f->a, &list, &n, &f->e));
+			assert_int_equal(n, 0);
+		}
+		assert_true(at < 20);
+	}
+	ok = false;
+	for (uint64_t at = 1; !ok; at++) {
+		store_memory_fail(f->s, at);
+		ok = account_set_state(f->h, &alice, a.id, ACCOUNT_SUSPENDED, &f->e);
+		store_memory_fail(f->s, 0);
+		OK(f, account_get(f->h, a.id, &a, &f->e));
+		assert_int_equal(a.state, ok ? ACCOUNT_SUSPENDED : ACCOUNT_ACTIVE);
+		assert_true(at < 20);
+	}
+}
+
+int main(void)
+{
+#define T(test) cmocka_unit_test_setup_teardown(test, account_fix_begin, account_fix_end)
+	const struct CMUnitTest tests[] = {
+		T(test_names), T(test_life), T(test_list), T(test_trail), T(test_faults),
+	};
+	int failed = cmocka_run_group_tests_name("account", tests, NULL, NULL);
+
+	return failed + key_tests();
+}

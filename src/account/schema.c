@@ -1,0 +1,63 @@
+/* account/schema.c -- the tables of this room, and how they came to be. */
+#include "account/account.h"
+#include "account/account_impl.h"
+
+#define LEN(a) (sizeof(a) / sizeof(*(a)))
+
+// clang-format off
+static const struct column account_columns[ACCOUNT_COLUMNS] = {
+	[ACCOUNT_ID]       = { "account",    VAL_INT,  false },
+	[ACCOUNT_NAME]     = { "name",       VAL_TEXT, false },
+	[ACCOUNT_STATE]    = { "state",      VAL_TEXT, false },
+	[ACCOUNT_CREATED]  = { "created_ms", VAL_INT,  false },
+};
+static const struct column name_columns[NAME_COLUMNS] = {
+	[NAME_NAME]        = { "name",       VAL_TEXT, false },
+	[NAME_ACCOUNT]     = { "account",    VAL_INT,  false },
+};
+static const struct column key_columns[KEY_COLUMNS] = {
+	[KEY_ACCOUNT]      = { "account",      VAL_INT,  false },
+	[KEY_ID]           = { "key_id",       VAL_TEXT, false },
+	[KEY_NAME]         = { "name",         VAL_TEXT, false },
+	[KEY_STATE]        = { "state",        VAL_TEXT, false },
+	[KEY_IMPORTED]     = { "imported",     VAL_INT,  false },
+	[KEY_SCOPES]       = { "scopes",       VAL_TEXT, false },
+	[KEY_CREATED]      = { "created_ms",   VAL_INT,  false },
+	[KEY_EXPIRES]      = { "expires_ms",   VAL_INT,  false },
+	[KEY_REVOKED_AT]   = { "revoked_ms",   VAL_INT,  false },
+	[KEY_HASH]         = { "hash",         VAL_BLOB, false },
+	[KEY_SCRAM_SALT]   = { "scram_salt",   VAL_BLOB, false },
+	[KEY_SCRAM_ROUNDS] = { "scram_rounds", VAL_INT,  false },
+	[KEY_SCRAM_STORED] = { "scram_stored", VAL_BLOB, false },
+	[KEY_SCRAM_SERVER] = { "scram_server", VAL_BLOB, false },
+};
+static const struct column index_columns[INDEX_COLUMNS] = {
+	[INDEX_KEY]        = { "key_id",     VAL_TEXT, false },
+	[INDEX_ACCOUNT]    = { "account",    VAL_INT,  false },
+};
+static const struct column trail_columns[TRAIL_COLUMNS] = {
+	[TRAIL_ACCOUNT]    = { "account",    VAL_INT,  false },
+	[TRAIL_AT]         = { "at_ms",      VAL_INT,  false },
+	[TRAIL_N]          = { "n",          VAL_INT,  false },
+	[TRAIL_WHO]        = { "who",        VAL_TEXT, false },
+	[TRAIL_ACT]        = { "act",        VAL_TEXT, false },
+	[TRAIL_OBJECT]     = { "object",     VAL_TEXT, false },
+};
+
+const struct table account_table      = { "account",      account_columns, ACCOUNT_COLUMNS, 1 };
+const struct table account_name_table = { "account_name", name_columns,    NAME_COLUMNS,    1 };
+const struct table key_table          = { "key",          key_columns,     KEY_COLUMNS,     2 };
+const struct table key_index_table    = { "key_index",    index_columns,   INDEX_COLUMNS,   1 };
+const struct table trail_table        = { "trail",        trail_columns,   TRAIL_COLUMNS,   3 };
+
+static const struct change version_1[] = {
+	{ CHANGE_CREATE_TABLE, &account_table,      { 0 } },
+	{ CHANGE_CREATE_TABLE, &account_name_table, { 0 } },
+	{ CHANGE_CREATE_TABLE, &key_table,          { 0 } },
+	{ CHANGE_CREATE_TABLE, &key_index_table,    { 0 } },
+	{ CHANGE_CREATE_TABLE, &trail_table,        { 0 } },
+};
+// clang-format on
+
+static const struct schema_version versions[] = { { version_1, LEN(version_1) } };
+const struct schema account_schema = { "account", versions, LEN(versions) };
