@@ -1,0 +1,66 @@
+/* auth/answer.c -- reasons, and what the client is told of them. */
+#include "auth/login.h"
+
+#include "base/must.h"
+
+// clang-format off
+static const struct {
+	const char *name;
+	enum auth_answer answer;
+} reasons[REASON_COUNT] = {
+	[REASON_OK]                    = { "ok",                    AUTH_OK },
+	[REASON_BAD_USERNAME]          = { "bad_username",          AUTH_BAD_PAIR },
+	[REASON_BAD_KEY_SHAPE]         = { "bad_key_shape",         AUTH_BAD_PAIR },
+	[REASON_BASIC_AUTH]            = { "basic_auth",            AUTH_BASIC },
+	[REASON_UNKNOWN_KEY]           = { "unknown_key",           AUTH_INVALID },
+	[REASON_MISTYPED_KEY]          = { "mistyped_key",          AUTH_INVALID },
+	[REASON_WRONG_SECRET]          = { "wrong_secret",          AUTH_INVALID },
+	[REASON_USERNAME_KEY_MISMATCH] = { "username_key_mismatch", AUTH_INVALID },
+	[REASON_REVOKED]               = { "revoked",               AUTH_INVALID },
+	[REASON_EXPIRED]               = { "expired",               AUTH_INVALID },
+	[REASON_ACCOUNT_SUSPENDED]     = { "account_suspended",     AUTH_INVALID },
+	[REASON_SCOPE_MISSING]         = { "scope_missing",         AUTH_INVALID },
+	[REASON_STORE_DOWN]            = { "store_down",            AUTH_LATER },
+};
+
+#define TEXT(lit) { lit, sizeof(lit) - 1 }
+
+/* RFC 4954 4 and 6 for the codes; the sentences as users of SendGrid know them. */
+static const struct auth_text texts[] = {
+	[AUTH_OK]       = { 235, TEXT("2.7.0"), TEXT("Authentication successful"), false },
+	[AUTH_BAD_PAIR] = { 535, TEXT("5.7.8"),
+			    TEXT("Authentication failed: Bad username / password"), false },
+	[AUTH_BASIC]    = { 535, TEXT("5.7.8"),
+			    TEXT("Authentication failed: Basic authentication is not allowed with "
+				 "2FA enabled. To fix, see "), true },
+	[AUTH_INVALID]  = { 535, TEXT("5.7.8"),
+			    TEXT("Authentication failed: The provided authorization grant is "
+				 "invalid, expired, or revoked"), false },
+	[AUTH_LATER]    = { 454, TEXT("4.7.0"), TEXT("Temporary authentication failure"), false },
+};
+// clang-format on
+
+const char *auth_reason_name(enum auth_reason r)
+{
+	MUST((size_t)r < REASON_COUNT);
+	return reasons[r].name;
+}
+
+enum auth_answer auth_answer(enum auth_reason r)
+{
+	MUST((size_t)r < REASON_COUNT);
+	return reasons[r].answer;
+}
+
+const struct auth_text *auth_text(enum auth_answer a)
+{
+	MUST((size_t)a < sizeof(texts) / sizeof(*texts));
+	return &texts[a];
+}
+
+void auth_add_text(enum auth_answer a, struct slice link, struct buf *out)
+{
+	buf_add(out, auth_text(a)->text);
+	if (auth_text(a)->link)
+		buf_add(out, link);
+}

@@ -1,0 +1,154 @@
+/* auth/login.c -- see login.h. */
+#include "auth/login.h"
+
+#include "base/must.h"
+
+/* What a check of the rows found: all of it is gathered before anything is judged. */
+struct found {
+	bool key_there, account_there;
+	struct key key;
+	struct account account;
+};
+
+static bool refuse(struct auth_finding *f, enum auth_reason r, struct err *e)
+{
+	f->reason = r;
+	return err_set(e, ERR_DENIED, "login: %s", auth_reason_name(r));
+}
+
+/* The store's own error stays in *e. */
+static bool down(struct auth_finding *f)
+{
+	f->reason = REASON_STORE_DOWN;
+	return false;
+}
+
+/* True when the lookup answered, be it that nothing is there. */
+static bool there(bool got, const struct err *why, bool *ret_there, struct err *e)
+{
+	*ret_there = got;
+	if (got || why->kind == ERR_ABSENT)
+		return true;
+	if (e)
+		*e = *why;
+	return false;
+}
+
+/* A key that may still be used: the part that a login and an open session share. */
+static enum auth_reason judge(const struct found *f, uint64_t now_ms)
+{
+	if (f->key.state != KEY_ACTIVE)
+		return REASON_REVOKED;
+	if (f->key.expires_ms && now_ms >= f->key.expires_ms)
+		return REASON_EXPIRED;
+	/* An account that is not there owns nothing: no better than one that is suspended. */
+	if (!f->account_there || f->account.state != ACCOUNT_ACTIVE)
+		return REASON_ACCOUNT_SUSPENDED;
+	if (!scopes_have(f->key.scopes, SCOPE_MAIL_SEND))
+		return REASON_SCOPE_MISSING;
+	return REASON_OK;
+}
+
+static void fill(const struct key *k, uint64_t generation, struct principal *ret)
+{
+	*ret = (struct principal){ .account = k->account,
+				   .scopes = k->scopes,
+				   .expires_ms = k->expires_ms,
+				   .generation = generation };
+	memcpy(ret->key_id, k->id, sizeof(ret->key_id));
+}
+
+/* Three lookups, whatever they find. */
+static bool look_up(struct store_handle *h, struct slice id, struct found *f, struct err *e)
+{
+	struct err why = { 0 };
+	bool ok;
+
+	if (!store_begin(h, STORE_READ, e))
+		return false;
+	ok = there(key_find(h, id, &f->key, &why), &why, &f->key_there, e) &&
+	     there(account_get(h, f->key_there ? f->key.account : 0, &f->account, &why), &why,
+		   &f->account_there, e);
+	return store_finish(h, ok, e);
+}
+
+/* What the user name alone says; REASON_OK when the key decides. */
+static enum auth_reason judge_username(struct slice name)
+{
+	if (name.n && memchr(name.p, '@', name.n))
+		return REASON_BASIC_AUTH;
+	return slice_eq(name, S("apikey")) || key_id_shape(name) ? REASON_OK : REASON_BAD_USERNAME;
+}
+
+bool auth_login(struct store_handle *h, const struct auth_attempt *at, struct principal *ret,
+		struct auth_finding *f, struct err *e)
+{
+	uint64_t generation = store_generation(store_of(h));
+	unsigned char hash[DIGEST_SHA256];
+	struct found found = { 0 };
+	struct key_text key;
+	enum auth_reason r;
+	bool shaped, same;
+
+	*f = (struct auth_finding){ .reason = REASON_STORE_DOWN };
+	shaped = key_parse(at->password, &key);
+	if (shaped)
+		memcpy(f->key_id, key.id.p, key.id.n);
+	r = judge_username(at->username);
+	if (r == REASON_OK && !shaped)
+		r = REASON_BAD_KEY_SHAPE;
+	if (r != REASON_OK)
+		return refuse(f, r, e);
+	if (!look_up(h, key.id, &found, e))
+		return down(f);
+
+	/* Without a key the comparison is with zeros: the same work, and its result is not asked.
+	 */
+	key_hash(key.secret, hash);
+	same =
+	    digest_equal(slice(hash, sizeof(hash)), slice(found.key.hash, sizeof(found.key.hash)));
+	digest_wipe(hash, sizeof(hash));
+	f->account = found.key_there ? found.key.account : 0;
+	if (!found.key_there)
+		return refuse(f,
+			      key_id_verdict(key.id) == KEY_PLAUSIBLE ? REASON_UNKNOWN_KEY
+								      : REASON_MISTYPED_KEY,
+			      e);
+	if (!same)
+		return refuse(f, REASON_WRONG_SECRET, e);
+	if (key_id_shape(at->username) && !slice_eq(at->username, key.id))
+		return refuse(f, REASON_USERNAME_KEY_MISMATCH, e);
+	r = judge(&found, at->now_ms);
+	if (r != REASON_OK)
+		return refuse(f, r, e);
+	f->reason = REASON_OK;
+	fill(&found.key, generation, ret);
+	return true;
+}
+
+bool auth_recheck(struct store_handle *h, const struct principal *old, uint64_t now_ms,
+		  struct principal *ret, struct auth_finding *f, struct err *e)
+{
+	uint64_t generation = store_generation(store_of(h));
+	struct slice id = slice(old->key_id, KEY_ID_LEN);
+	struct found found = { 0 };
+	struct err why = { 0 };
+	enum auth_reason r;
+	bool ok;
+
+	*f = (struct auth_finding){ .reason = REASON_STORE_DOWN, .account = old->account };
+	memcpy(f->key_id, old->key_id, sizeof(f->key_id));
+	if (!store_begin(h, STORE_READ, e))
+		return down(f);
+	ok = there(key_get(h, old->account, id, &found.key, &why), &why, &found.key_there, e) &&
+	     there(account_get(h, old->account, &found.account, &why), &why, &found.account_there,
+		   e);
+	if (!store_finish(h, ok, e))
+		return down(f);
+	r = found.key_there ? judge(&found, now_ms) : REASON_UNKNOWN_KEY;
+	if (r != REASON_OK)
+		return refuse(f, r, e);
+	f->reason = REASON_OK;
+	fill(&found.key, generation, ret);
+	return true;
+}
