@@ -190,7 +190,7 @@ static struct store *memory_open(const struct store_conf *conf, const struct sch
 		return NULL;
 	}
 	m->now->refs = 1;
-	m->busy_ms = conf->busy_ms;
+	m->busy_ms = store_busy_ms(conf);
 	MUST(pthread_mutex_init(&m->lock, NULL) == 0);
 	MUST(pthread_condattr_init(&attr) == 0);
 	MUST(pthread_condattr_setclock(&attr, CLOCK_MONOTONIC) == 0);

@@ -410,7 +410,9 @@ static struct store *lite_open(const struct store_conf *conf, const struct schem
 		err_set(e, ERR_LATER, "database: no memory");
 		return NULL;
 	}
-	l->busy_ms = conf->busy_ms < INT_MAX ? conf->busy_ms : INT_MAX;
+	l->busy_ms = store_busy_ms(conf);
+	if (l->busy_ms > INT_MAX)
+		l->busy_ms = INT_MAX;
 	if (!conf->path.n || conf->path.n + 3 > sizeof(l->path) ||
 	    memchr(conf->path.p, 0, conf->path.n)) {
 		err_set(e, ERR_INPUT, "database: not a path");

@@ -111,14 +111,11 @@ static bool values_ok(const struct table *t, const struct val *v, size_t n, stru
 struct store *store_open(const struct store_backend *b, const struct store_conf *conf,
 			 const struct schema *const *schemas, size_t n, struct err *e)
 {
-	struct store_conf c = *conf;
 	struct store *s;
 
 	if (!store_check_schemas(schemas, n, e))
 		return NULL;
-	if (!c.busy_ms)
-		c.busy_ms = 5000;
-	s = b->open(&c, schemas, n, e);
+	s = b->open(conf, schemas, n, e);
 	if (!s)
 		return NULL;
 	s->backend = b;

@@ -22,6 +22,11 @@ struct store_handle {
 	uint64_t lookups;
 };
 
+static inline uint32_t store_busy_ms(const struct store_conf *c)
+{
+	return c->busy_ms ? c->busy_ms : 5000;
+}
+
 /* Key order over the first n values. */
 int store_key_cmp(const struct val *a, const struct val *b, size_t n);
 /* Copies the bytes of a value into the arena. ERR_LATER: the arena is full. */
