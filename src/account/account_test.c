@@ -67,29 +67,12 @@ void assert_trail(struct fix *f, uint64_t account, uint64_t from_ms, const char 
 
 static void test_names(void **state)
 {
-	static const char *const good[] = { "a",
-					    "0",
-					    "shop",
-					    "a-b.c-1",
-					    "x.y",
-					    "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
-					    "aaaaaaaaaa" };
-	static const char *const bad[] = { "",
-					   "A",
-					   ".a",
-					   "a.",
-					   "-a",
-					   "a-",
-					   "a..b",
-					   "a-.b",
-					   "a_b",
-					   "a b",
-					   "a/b",
-					   "\xc3\xa4",
-					   "a\n",
-					   "a'b",
-					   "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
-					   "aaaaaaaaaaaaaaaaaaaaaaaaa" };
+#define A32 "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+	static const char *const good[] = { "a", "0", "shop", "a-b.c-1", "x.y", (A32 A32) };
+	static const char *const bad[] = {
+		"",    "A",   ".a",  "a.",       "-a",  "a-",  "a..b",        "a-.b",
+		"a_b", "a b", "a/b", "\xc3\xa4", "a\n", "a'b", (A32 A32 "a"),
+	};
 	struct fix *f = *state;
 	struct account a, b;
 

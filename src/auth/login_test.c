@@ -248,6 +248,30 @@ static void test_store_down(void **state)
 	assert_int_equal(at, 5);
 }
 
+/* A row that is not what was written says nothing about the client: 454, not "unknown". */
+static void test_damaged_row(void **state)
+{
+	static const struct column columns[] = {
+		{ "account", VAL_INT, false },
+		{ "name", VAL_TEXT, false },
+		{ "state", VAL_TEXT, false },
+		{ "created_ms", VAL_INT, false },
+	};
+	static const struct table accounts = { "account", columns, LEN(columns), 1 };
+	struct fix *f = *state;
+	const struct val row[] = { val_int((int64_t)f->account), val_text(S("shop")),
+				   val_text(S("odd")), val_int(1) };
+	struct auth_finding found;
+	struct principal p;
+
+	OK(f, store_begin(f->h, STORE_WRITE, &f->e));
+	OK(f, store_update(f->h, &accounts, row, &f->e));
+	OK(f, store_commit(f->h, &f->e));
+	assert_false(login(f, "apikey", KEY(GOOD_ID), &p, &found));
+	assert_int_equal(found.reason, REASON_STORE_DOWN);
+	assert_int_equal(f->e.kind, ERR_DAMAGED);
+}
+
 static enum auth_reason recheck(struct fix *f, struct principal *p, uint64_t now_ms)
 {
 	struct auth_finding found;
@@ -337,8 +361,13 @@ int main(void)
 {
 #define T(test) cmocka_unit_test_setup_teardown(test, begin, end)
 	const struct CMUnitTest tests[] = {
-		T(test_reasons),    T(test_unknown), T(test_cost),
-		T(test_store_down), T(test_recheck), cmocka_unit_test(test_texts),
+		T(test_reasons),
+		T(test_unknown),
+		T(test_cost),
+		T(test_store_down),
+		T(test_damaged_row),
+		T(test_recheck),
+		cmocka_unit_test(test_texts),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -97,6 +97,8 @@ static void test_equal(void **state)
 	assert_false(digest_equal(S("abc"), S("abd")));
 	assert_false(digest_equal(S("Abc"), S("abc")));
 	assert_false(digest_equal(S("abc"), S("ab")));
+	assert_false(digest_equal(S("ab"), S("abc")));
+	assert_false(digest_equal(S(""), S("abc")));
 	assert_false(digest_equal(S("a\0c"), S("a\0d")));
 }
 

@@ -65,7 +65,8 @@ static bool numeric_end(struct slice s)
 {
 	struct slice head, last;
 
-	slice_rcut(s, '.', &head, &last);
+	if (!slice_rcut(s, '.', &head, &last))
+		return false;
 	for (size_t i = 0; i < last.n; i++)
 		if (!ascii_digit(last.p[i]))
 			return false;
