@@ -146,8 +146,10 @@ static cfg_opt_t *make_options(enum conf_section section, cfg_opt_t *at)
 {
 	for (size_t i = 0; i < conf_n_options; i++) {
 		const struct conf_option *o = &conf_options[i];
+		char all[] = "{\"*\"}"; /* the library copies it */
+		char *star = o->standard[0] ? all : NULL;
 		cfg_opt_t text = CFG_STR(o->name, o->standard, CFGF_NONE);
-		cfg_opt_t list = CFG_STR_LIST(o->name, o->standard[0] ? "{\"*\"}" : NULL, CFGF_NONE);
+		cfg_opt_t list = CFG_STR_LIST(o->name, star, CFGF_NONE);
 
 		if (o->section == section)
 			*at++ = is_list(o->type) ? list : text;
