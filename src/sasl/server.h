@@ -31,7 +31,8 @@ struct sasl_request {
 };
 
 enum sasl_got {
-	SASL_CHALLENGE, /* out holds the challenge, perhaps empty: send it and step with the answer */
+	SASL_CHALLENGE, /* out holds the challenge, perhaps empty: send it and step with the answer
+			 */
 	SASL_VERIFY,    /* x->request is complete, valid until sasl_server_done() */
 	SASL_BAD,       /* malformed: the exchange is over */
 };
