@@ -124,8 +124,9 @@ void smtp_session_eof(struct smtp_session *s);
 /* The deadline of smtp_session_clock() passed: the next step says 421 4.4.2 and closes. */
 void smtp_session_expire(struct smtp_session *s);
 /* The server stops: the next step outside a transaction and without an open question says
- * 421 4.3.2 and closes; a transaction that is open may end first. */
-void smtp_session_shutdown(struct smtp_session *s);
+ * 421 4.3.2 and closes; a transaction that is open may end first. With `now` the next step does,
+ * and an open question is closed: for those who took too long. */
+void smtp_session_shutdown(struct smtp_session *s, bool now);
 /* The connection idles: gives back what a next command would allocate again. */
 void smtp_session_shrink(struct smtp_session *s);
 
