@@ -1,0 +1,1 @@
+"""What the scenarios stand on: a Signet of one's own, raw and real clients, real peers."""
