@@ -100,7 +100,6 @@ def s_nail(server, door, user, key, sender, to, data, from_header):
     """s-nail composes the message itself: subject and body are taken from data."""
     head, _, body = data.partition(b"\r\n\r\n")
     m = re.search(rb"(?mi)^subject: (.*?)\r?$", head)
-    mid = re.search(rb"(?mi)^message-id: (.*?)\r?$", head)
     scheme = "smtp" if door == "starttls" else "smtps"
     rc = private_file(server, f"snail-{os.urandom(4).hex()}", f"""set v15-compat
 set mta={scheme}://{user}:{key}@127.0.0.1:{server.port(door)}
@@ -112,11 +111,8 @@ set hostname=client.example
 set sendwait
 set nosave
 """)
-    argv = ["s-nail", "-:/", "-n", "-v", "-v", "-S", f"mailrc={rc}", "-X", f"source {rc}",
-            "-r", sender, "-s", m.group(1).decode() if m else "none"]
-    if mid:
-        argv += ["-C", f"Message-ID: {mid.group(1).decode()}"]
-    return run(argv + list(to), stdin=body.replace(b"\r\n", b"\n"), env={"HOME": server.scratch})
+    argv = ["s-nail", "-:u", "-v", "-v", "-r", sender, "-s", m.group(1).decode() if m else "none"]
+    return run(argv + list(to), stdin=body.replace(b"\r\n", b"\n"), env={"HOME": server.scratch, "MAILRC": rc})
 
 
 ALL = {"swaks": swaks, "curl": curl, "msmtp": msmtp, "smtplib": python,

@@ -1,4 +1,5 @@
 """Next hops: aiosmtpd with every failure one can ask for, scripted sockets, and a real Postfix."""
+import logging
 import os
 import shutil
 import signal
@@ -7,12 +8,19 @@ import ssl
 import subprocess
 import threading
 import time
+import warnings
 
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, AuthResult
 
 from . import paths
 from .raw import wait_for
+
+
+# aiosmtpd warns of what is done here on purpose: AUTH inside implicit TLS.
+logging.getLogger("mail.log").setLevel(logging.CRITICAL)
+logging.getLogger("mail.debug").setLevel(logging.CRITICAL)
+warnings.filterwarnings("ignore", module="aiosmtpd")
 
 
 class Unavailable(Exception):
