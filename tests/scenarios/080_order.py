@@ -1,5 +1,6 @@
 """The page cache survives kill -9, so the order of system calls is proved, too: for each 250 the
 message is written and synced before the reply begins. See lab/trace.py."""
+import concurrent.futures
 import os
 import re
 
@@ -12,9 +13,9 @@ CALLS = ("open,openat,rename,renameat,renameat2,link,linkat,read,readv,recvfrom,
          "writev,pwrite64,pwritev,pwritev2,sendto,sendmsg,fsync,fdatasync,sync_file_range")
 
 
-def traced(lab, **more):
+def traced(lab, show=2000, **more):
     trace = os.path.join(lab.make_dir("trace"), "calls")
-    s = lab.signet(wrap=["strace", "-f", "-qq", "-yy", "-ttt", "-s", "2000", "-o", trace,
+    s = lab.signet(wrap=["strace", "-f", "-qq", "-yy", "-ttt", "-s", str(show), "-o", trace,
                          "-e", f"trace={CALLS}"], **more)
     return s, trace
 
@@ -84,6 +85,17 @@ def merge_runs(talk):
 def test_every_250_is_synced_before(lab):
     s, trace = traced(lab)
     sent = send_all(s, [tags(40), tags(20, 40, "u"), tags(1)])
+    s.stop()
+    bad = complaints(s, trace, sent)
+    check(not bad, f"{len(bad)} of {len(sent)}: " + "\n      ".join(bad[:5]))
+
+
+def test_group_commit(lab):
+    """Eight connections at once: whoever shares a batch shares its sync, and nobody is early."""
+    s, trace = traced(lab, show=65536)
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        sent = [x for part in pool.map(lambda i: send_all(s, [tags(12, 1, f"g{i}-")]), range(8))
+                for x in part]
     s.stop()
     bad = complaints(s, trace, sent)
     check(not bad, f"{len(bad)} of {len(sent)}: " + "\n      ".join(bad[:5]))
