@@ -56,8 +56,8 @@ def account(s, acked, unsure, n):
     strange = [i for i in counts if i not in unsure and i not in set(acked)]
     check(not strange, "messages that nobody sent", strange[:5])
     twice = sum(c - 1 for c in counts.values())
-    print(f"kill test: {n} kills, {len(acked)} acknowledged, 0 lost, {twice} delivered twice, "
-          f"{sum(1 for u in unsure if u in counts)} of {len(unsure)} unanswered ones delivered")
+    print(f"note: {n} kills, {len(acked)} acknowledged, 0 lost, {twice} delivered twice, "
+          f"{sum(1 for u in unsure if u in counts)} of {len(unsure)} unanswered ones delivered", flush=True)
     return twice
 
 
