@@ -11,7 +11,7 @@ from lab.raw import wait_for
 def demo(lab):
     """./var as `./dev run` makes it, on ports of its own; (directory, what init printed)."""
     var = os.path.join(lab.make_dir("demo"), "var")
-    p = subprocess.run([paths.SIGNET, "init", "--demo", var], stdout=subprocess.PIPE,
+    p = subprocess.run([paths.SIGNET, "init", "--demo", "--data", var], stdout=subprocess.PIPE,
                        stderr=subprocess.STDOUT, check=False, stdin=subprocess.DEVNULL)
     out = p.stdout.decode()
     check(p.returncode == 0, "init --demo", out)
@@ -102,7 +102,7 @@ def test_second_start_keeps_state(lab):
 def test_init_does_not_overwrite(lab):
     var, _ = demo(lab)
     before = open(os.path.join(var, "signet.conf"), "rb").read()
-    p = subprocess.run([paths.SIGNET, "init", "--demo", var], stdout=subprocess.PIPE,
+    p = subprocess.run([paths.SIGNET, "init", "--demo", "--data", var], stdout=subprocess.PIPE,
                        stderr=subprocess.STDOUT, check=False)
     check(p.returncode != 0, "a second init is refused", p.stdout.decode())
     check(before == open(os.path.join(var, "signet.conf"), "rb").read(), "the file is as it was")

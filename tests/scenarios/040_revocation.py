@@ -3,6 +3,9 @@ import time
 
 from lab.lab import check, reply
 
+GRANT = ("535 5.7.8 Authentication failed: The provided authorization grant is invalid, expired, "
+         "or revoked")
+
 
 def one(c, s, tag):
     return c.message(s.sender, "you@example.com",
@@ -16,6 +19,8 @@ def refused_within(c, s, seconds, want):
         r = c.cmd(f"MAIL FROM:<{s.sender}>")
         if r.code // 100 != 2:
             reply(r, want, "MAIL")
+            reply(c.reply(), "421 4.7.0 Closing connection", "and then")
+            check(c.closed(), "closed")
             return
         c.cmd("RSET")
         check(time.monotonic() < end, f"MAIL is still accepted after {seconds} s")
@@ -28,13 +33,11 @@ def test_revoked_key_is_refused_at_the_next_mail(lab):
     with s.login(key=key) as c, s.login(key=s.key) as other:
         reply(one(c, s, "before"), "250 2.0.0 Ok: queued as *")
         s.ctl("key", "revoke", kid)
-        refused_within(c, s, 1.0, "535 5.7.8 *")
+        refused_within(c, s, 1.0, GRANT)
         reply(one(other, s, "another key goes on"), "250 2.0.0 Ok: queued as *")
-        reply(c.cmd("NOOP"), "250 2.0.0 *")
     with s.raw() as c:
         c.ehlo()
-        reply(c.auth(key), "535 5.7.8 Authentication failed: The provided authorization grant is "
-                           "invalid, expired, or revoked")
+        reply(c.auth(key), GRANT)
 
 
 def test_transaction_begun_before_the_revocation(lab):
@@ -48,23 +51,20 @@ def test_transaction_begun_before_the_revocation(lab):
         time.sleep(1)
         reply(c.cmd("DATA"), "354 *")
         reply(c.data(f"From: {s.sender}\r\n\r\nhi\r\n"), "250 2.0.0 *")
-        refused_within(c, s, 0.1, "535 5.7.8 *")
+        refused_within(c, s, 0.1, GRANT)
 
 
 def test_suspended_account_and_its_return(lab):
     s = lab.signet()
     with s.login() as c:
         s.ctl("account", "suspend", "shop")
-        refused_within(c, s, 1.0, "5?? *".replace("?? ", "*"))
+        refused_within(c, s, 1.0, GRANT)
         with s.raw() as d:
             d.ehlo()
-            reply(d.auth(s.key), "535 5.7.8 Authentication failed: The provided authorization "
-                                 "grant is invalid, expired, or revoked")
+            reply(d.auth(s.key), GRANT)
         s.ctl("account", "resume", "shop")
-        end = time.monotonic() + 1
-        while c.cmd(f"MAIL FROM:<{s.sender}>").code != 250:
-            check(time.monotonic() < end, "MAIL is still refused a second after resume")
-            time.sleep(0.02)
+        with s.login() as d:
+            reply(one(d, s, "back"), "250 2.0.0 *")
 
 
 def test_domain_taken_away(lab):
@@ -82,9 +82,7 @@ def test_key_without_mail_send(lab):
     _, key = s.new_key("shop", "--scope", "user.account.read")
     with s.raw() as c:
         c.ehlo()
-        r = c.auth(key)
-        reply(r, "535 5.7.8 Authentication failed: The provided authorization grant is invalid, "
-                 "expired, or revoked")
+        reply(c.auth(key), GRANT)
 
 
 def test_imported_key_works(lab):
@@ -103,14 +101,12 @@ def test_same_answer_for_every_reason(lab):
     s = lab.signet()
     kid, revoked = s.new_key()
     s.ctl("key", "revoke", kid)
-    grant = ("535 5.7.8 Authentication failed: The provided authorization grant is invalid, "
-             "expired, or revoked")
     bad = "535 5.7.8 Authentication failed: Bad username / password"
     cases = [
-        ("apikey", revoked, grant), ("apikey", s.key[:-1] + ("A" if s.key[-1] != "A" else "B"), grant),
-        ("apikey", "SG." + "A" * 22 + "." + "B" * 43, grant),
+        ("apikey", revoked, GRANT), ("apikey", s.key[:-1] + ("A" if s.key[-1] != "A" else "B"), GRANT),
+        ("apikey", "SG." + "A" * 22 + "." + "B" * 43, GRANT),
         (s.key.split(".")[1], s.key, "235 2.7.0 Authentication successful"),
-        (revoked.split(".")[1], s.key, grant),
+        (revoked.split(".")[1], s.key, GRANT),
         ("somebody", s.key, bad), ("apikey", "hunter2", bad), ("apikey", s.key + "x", bad),
         ("joe@shop.example", "hunter2", "535 5.7.8 Authentication failed: Basic authentication is "
                                         "not allowed with 2FA enabled. To fix, see *"),

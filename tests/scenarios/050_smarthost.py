@@ -149,7 +149,7 @@ def test_refused_for_good_is_kept_and_shown(lab):
     equal(len([a for a in h.attempts if a[1] == "bad@example.com"]), 1, "it is not tried again")
     shown = s.ctl("queue", "show", mid)
     check("550 5.1.1 nobody" in str(shown), "the reply is shown", shown)
-    rows = s.ctl("queue", "list", "--failed")
+    rows = s.ctl("queue", "list", "--state", "failed")
     check(mid in str(rows), "listed", rows)
     text = s.run("queue", "show", mid)
     check("\x1b" not in text, "no escapes reach the terminal", text)
