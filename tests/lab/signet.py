@@ -137,9 +137,8 @@ class Signet:
 
     def new_key(self, account="shop", *args):
         r = self.ctl("key", "create", "--account", account, *args)
-        key, kid = r.get("key") or r.get("api_key"), r.get("id") or r.get("key_id")
-        self.know_secret(key)
-        return kid, key
+        self.know_secret(r["key"])
+        return r["id"], r["key"]
 
     def know_secret(self, key):
         """From now on this key, its secret and what carries it on the wire may be in no log."""
@@ -180,7 +179,7 @@ class Signet:
                 return True
             except (OSError, raw.Closed):
                 return False
-        return any('"event":"ready"' in line.replace(": ", ":")
+        return any((parse_line(line) or {}).get("event") == "started"
                    for line in self.log_lines[self.first_line:])
 
     def read_log(self, pipe):
