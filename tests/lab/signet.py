@@ -63,7 +63,7 @@ class Signet:
     sender = "hello@shop.example"
 
     def __init__(self, lab, options=None, bare=False, start=True, binary=None, env=None,
-                 wrap=None, stderr=None, ipv6=False):
+                 wrap=None, stderr=None):
         self.lab, self.binary = lab, binary or paths.SIGNET
         self.scratch = lab.make_dir("signet")
         self.data = os.path.join(self.scratch, "data")
@@ -77,7 +77,7 @@ class Signet:
         self.ports = {"relay": p[0], "submission": p[1], "tls": p[2]}
         self.run("init", "--data", self.data, "--hostname", self.hostname)
         self.capture = os.path.join(self.data, "capture")
-        self.options = merge(self.default_options(ipv6), options or {})
+        self.options = merge(self.default_options(), options or {})
         self.write_conf()
         if start:
             self.start()
@@ -86,16 +86,21 @@ class Signet:
 
     # -- configuration --
 
-    def default_options(self, ipv6):
+    def default_options(self):
+        cert, key = self.certificate(stem="server")
         return {
             "hostname": self.hostname,
-            "data": self.data,
-            ("listen", "relay"): {"address": "127.0.0.1", "port": self.ports["relay"],
-                                  "tls": "starttls"},
-            ("listen", "submission"): {"address": "127.0.0.1", "port": self.ports["submission"],
-                                       "tls": "starttls"},
-            ("listen", "tls"): {"address": "127.0.0.1", "port": self.ports["tls"],
-                                "tls": "implicit"},
+            "data_dir": self.data,
+            "control_socket": os.path.join(self.data, "control"),
+            "threads": 2,
+            "spool": {"path": os.path.join(self.data, "spool"), "reserve": "64M"},
+            "tls": {"certificate": [cert], "key": [key]},
+            ("listener", "relay"): {"address": [f"127.0.0.1:{self.ports['relay']}"],
+                                    "tls": "starttls"},
+            ("listener", "submission"): {"address": [f"127.0.0.1:{self.ports['submission']}"],
+                                         "tls": "starttls"},
+            ("listener", "tls"): {"address": [f"127.0.0.1:{self.ports['tls']}"],
+                                  "tls": "implicit"},
             ("route", "capture"): {"domains": ["*"], "type": "capture", "path": self.capture},
         }
 

@@ -10,7 +10,7 @@ FOREIGN = "550 5.7.1 The from address does not match a verified Sender Identity"
 
 
 def setup(lab):
-    s = lab.signet({"limits": {"message_size": "1M"}})
+    s = lab.signet({"limits": {"message": "1M"}})
     s.revoked_id, s.revoked = s.new_key()
     s.ctl("key", "revoke", s.revoked_id)
     return s

@@ -210,30 +210,30 @@ def test_end_of_tls_inside_data_is_no_message(lab, servers):
 
 
 def test_command_timeout(lab):
-    s = lab.signet({"limits": {"command_time": "1s"}})
+    s = lab.signet({"limits": {"time_command": "1s"}})
     with s.login() as c:
         at = time.monotonic()
-        reply(c.reply(), "421 4.4.2 *")
+        reply(c.reply(), "421 4.4.2 Timeout, closing connection")
         check(0.8 < time.monotonic() - at < 4, "after", time.monotonic() - at)
         check(c.closed(), "closed")
 
 
 def test_login_timeout(lab):
-    s = lab.signet({"limits": {"login_time": "1s"}})
+    s = lab.signet({"limits": {"time_login": "1s"}})
     with s.raw("starttls") as c:
-        reply(c.reply(), "421 4.4.2 *")
+        reply(c.reply(), "421 4.4.2 Timeout, closing connection")
         check(c.closed(), "closed")
 
 
 def test_silent_tls_handshake(lab):
-    s = lab.signet({"limits": {"login_time": "1s"}})
+    s = lab.signet({"limits": {"time_tls": "1s"}})
     with raw.Raw(s.ports["tls"], greet=False) as c:
         check(c.closed(5), "closed without a word")
 
 
 def test_drip_in_data(lab):
     """A byte now and then is not enough: a minimum rate over the whole body."""
-    s = lab.signet({"limits": {"body_time": "2s", "body_rate": "1K"}})
+    s = lab.signet({"limits": {"body_grace": "2s", "body_min_rate": "1K"}})
     with s.login() as c:
         c.cmd(f"MAIL FROM:<{s.sender}>")
         c.cmd("RCPT TO:<you@example.com>")
@@ -244,7 +244,7 @@ def test_drip_in_data(lab):
             c.send("x")
             try:
                 r = c.reply()
-                reply(r, "421 4.4.2 *")
+                reply(r, "421 4.4.2 Timeout, closing connection")
                 return
             except (TimeoutError, ssl.SSLWantReadError):
                 pass
@@ -268,7 +268,8 @@ def test_connections_per_account(lab):
     held = [s.login() for _ in range(2)]
     with s.raw() as c:
         c.ehlo()
-        reply(c.auth(s.key), "421 4.7.0 *")
+        reply(c.auth(s.key), "454 4.7.0 Too many connections of this account")
+        reply(c.reply(), "421 4.7.0 Closing connection")
     for c in held:
         c.close()
 
@@ -277,7 +278,7 @@ def test_connections_in_all(lab):
     s = lab.signet({"limits": {"connections": 4}})
     held = [s.raw("starttls") for _ in range(4)]
     with raw.Raw(s.port("starttls")) as c:
-        reply(c.greeting, "421 4.3.2 *")
+        reply(c.greeting, "421 4.7.0 *")
     for c in held:
         c.close()
 

@@ -29,7 +29,7 @@ def test_idle_sessions_are_told(lab):
     s = lab.signet()
     with s.login() as c:
         s.terminate()
-        reply(c.reply(), "421 4.3.2 *")
+        reply(c.reply(), "421 4.3.2 Service shutting down, closing connection")
         check(c.closed(), "closed after 421")
         s.stop()
 
@@ -47,7 +47,7 @@ def test_open_transaction_ends(lab):
         r = c.reply()
         reply(r, "250 2.0.0 Ok: queued as *")
         try:
-            reply(c.reply(), "421 4.3.2 *")
+            reply(c.reply(), "421 4.3.2 Service shutting down, closing connection")
         except Closed:
             pass
     s.stop(seconds=20)
@@ -58,7 +58,7 @@ def test_open_transaction_ends(lab):
 
 def test_a_transaction_that_does_not_end(lab):
     """Thirty seconds at most, then 421 4.3.2 (here: two)."""
-    s = lab.signet({"limits": {"shutdown_time": "2s"}})
+    s = lab.signet({"limits": {"shutdown_grace": "2s"}})
     with s.login() as c:
         reply(c.cmd(f"MAIL FROM:<{s.sender}>"), "250 *")
         reply(c.cmd("RCPT TO:<you@example.com>"), "250 *")
@@ -66,7 +66,7 @@ def test_a_transaction_that_does_not_end(lab):
         c.send(f"From: {s.sender}\r\n\r\nhalf\r\n")
         at = time.monotonic()
         s.terminate()
-        reply(c.reply(), "421 4.3.2 *")
+        reply(c.reply(), "421 4.3.2 Service shutting down, closing connection")
         check(1.5 < time.monotonic() - at < 6, "after", time.monotonic() - at)
         s.stop(seconds=10)
     equal(s.captured(), [], "half a message is no message")

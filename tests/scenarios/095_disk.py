@@ -19,7 +19,7 @@ def small_disk(lab, mib=24):
 
 def server(lab, disk, port):
     spool = os.path.join(disk, "spool")
-    return lab.signet({"spool": {"path": spool, "reserve": "8M", "segment_size": "1M"},
+    return lab.signet({"spool": {"path": spool, "reserve": "8M", "segment": "1M"},
                        ("route", "capture"): None,
                        ("route", "onward"): {"domains": ["*"], "type": "smarthost",
                                              "host": "127.0.0.1", "port": port, "tls": "none"},
