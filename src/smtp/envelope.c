@@ -75,7 +75,7 @@ bool cmd_mail(struct smtp_session *s, struct call *c, struct slice arg)
 
 	if (s->tx != TX_NONE)
 		return refuse(s, c, SAY_MAIL_TWICE);
-	/* RFC 9422 section 4.1.1 counts MAIL commands, whatever became of them. */
+	/* RFC 9422 counts MAIL commands, whatever became of them. */
 	if (s->cfg->tx_max && ++s->mails > s->cfg->tx_max) {
 		close_saying(s, c->out, SAY_TOO_MANY_MESSAGES);
 		return false;

@@ -1,5 +1,6 @@
 /* AUTH (RFC 4954): a SASL exchange in base64, one object for each command. */
 #include "base/b64.h"
+#include "base/must.h"
 #include "smtp/session_impl.h"
 
 #include <stdlib.h>
@@ -103,6 +104,7 @@ bool cmd_auth(struct smtp_session *s, struct call *c, struct slice arg)
 		return refuse(s, c, SAY_UNKNOWN_MECHANISM);
 	if (has_initial && (mech->flags & SASL_SERVER_FIRST))
 		return refuse(s, c, SAY_SERVER_FIRST);
+	MUST(!s->sasl); /* one object for each AUTH, never two */
 	s->sasl = malloc(sizeof *s->sasl);
 	if (!s->sasl)
 		return refuse(s, c, SAY_AUTH_BROKEN);

@@ -256,7 +256,8 @@ bool smtp_path_parse(struct slice *in, enum smtp_path_kind kind, struct smtp_pat
 		return false;
 	if (kind == SMTP_REVERSE_PATH && eat(&c, '>')) {
 		path.null_path = true;
-		path.whole = path.local = path.domain = slice(c.p - 1, 0);
+		path.whole = slice(c.p - 1, 0);
+		path.local = path.domain = path.whole;
 	} else {
 		const char *first = c.p;
 

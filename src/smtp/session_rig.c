@@ -165,7 +165,7 @@ static void got_body(struct rig *r, struct slice in, struct slice all, struct sl
 static void drive(struct rig *r, struct slice *in)
 {
 	struct slice all = *in;
-	struct smtp_event ev;
+	struct smtp_event ev = { 0 };
 
 	while (!r->closed) {
 		switch (smtp_session_step(r->s, in, &r->out, &ev)) {
