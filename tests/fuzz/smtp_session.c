@@ -1,0 +1,226 @@
+/* The server session under any bytes, any cutting of them and any answers.
+ *
+ * Byte 0: bits 0-1 how the rest is cut (whole, by line, by byte, by seven), bit 2 implicit TLS,
+ * bit 3 log in first, bit 4 small limits; byte 1 seeds the answers, 0 is always yes. Asserts:
+ * content lies inside the input, replies are well-formed, nothing is asked before what it rests
+ * on was answered yes, and every step gets somewhere. */
+#include "smtp/session.h"
+
+#include <assert.h>
+#include <stdlib.h>
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+#define CFG                                                                                        \
+	.hostname = S("h.test"), .message_max = 500, .discard_max = 2000, .rcpt_max = 3,           \
+	.line_max = 128, .auth_line_max = 512, .body_line_max = 78, .tls_available = true
+
+static const struct smtp_config cfgs[4] = {
+	{ CFG },
+	{ CFG, .implicit_tls = true },
+	{ CFG, .bad_max = 5, .command_max = 9, .auth_max = 2, .tx_max = 3 },
+	{ CFG, .bad_max = 5, .command_max = 9, .auth_max = 2, .tx_max = 3, .implicit_tls = true },
+};
+
+struct client {
+	struct smtp_session *s;
+	struct buf out;
+	uint32_t chance;
+	bool closed, user, mail, body;
+	unsigned rcpts;
+	size_t content;
+};
+
+static void check_replies(struct client *c)
+{
+	struct slice all = buf_slice(&c->out), line;
+
+	assert(!c->out.failed);
+	while (all.n) {
+		bool whole = slice_cut(all, '\n', &line, &all);
+
+		assert(whole && line.n >= 5 && line.n < 512 && line.p[line.n - 1] == '\r');
+		for (size_t i = 0; i < 3; i++)
+			assert(ascii_digit(line.p[i]));
+		assert(line.p[0] >= '2' && line.p[0] <= '5');
+		assert(line.p[3] == ' ' || line.p[3] == '-');
+		for (size_t i = 4; i + 1 < line.n; i++)
+			assert(line.p[i] >= ' ' && line.p[i] <= '~');
+	}
+	buf_clear(&c->out);
+}
+
+static bool chance_yes(struct client *c)
+{
+	if (!c->chance)
+		return true;
+	c->chance = c->chance * 1664525u + 1013904223u;
+	return c->chance >> 30;
+}
+
+static void answer(struct client *c, uint32_t question, bool yes, int code, const char *enh)
+{
+	static const struct smtp_answer no[] = {
+		{ 550, "5.7.1", S("No\nreally \x01\xff"), false },
+		{ 451, "4.3.0", S(""), false },
+		{ 421, "4.7.0", S("Bye"), false },
+		{ 550, "5.7.1", S("No"), true },
+	};
+	struct smtp_answer a = { code, enh, S("Yes"), false };
+
+	if (!yes)
+		a = no[c->chance >> 8 & 3];
+	assert(smtp_session_answer(c->s, question, &a, &c->out));
+	assert(!smtp_session_answer(c->s, question, &a, &c->out));
+}
+
+static void tx_over(struct client *c)
+{
+	assert(c->mail);
+	c->mail = c->body = false;
+	c->rcpts = 0;
+	c->content = 0;
+}
+
+static void ask(struct client *c, enum smtp_want what, const struct smtp_event *ev)
+{
+	bool yes = chance_yes(c);
+
+	switch ((int)what) {
+	case SMTP_ASK_AUTH:
+		assert(!c->user && smtp_session_tls(c->s) && smtp_session_is_esmtp(c->s));
+		assert(ev->auth->authcid.n <= SASL_FIELD_MAX);
+		c->user = yes;
+		answer(c, ev->question, yes, 235, "2.7.0");
+		break;
+	case SMTP_ASK_MAIL:
+		assert(c->user && !c->mail && ev->mail->size <= cfgs[0].message_max);
+		assert(ev->path->whole.n <= SMTP_PATH_MAX);
+		c->mail = yes;
+		answer(c, ev->question, yes, 250, "2.1.0");
+		break;
+	case SMTP_ASK_RCPT:
+		assert(c->mail && !c->body && c->rcpts < cfgs[0].rcpt_max && ev->path->whole.n);
+		c->rcpts += yes;
+		answer(c, ev->question, yes, 250, "2.1.5");
+		break;
+	case SMTP_ASK_BODY:
+		assert(c->user && c->rcpts && !c->body);
+		c->body = yes;
+		answer(c, ev->question, yes, 354, NULL);
+		break;
+	case SMTP_ASK_COMMIT:
+		assert(c->user && c->body && c->content <= cfgs[0].message_max);
+		answer(c, ev->question, yes, 250, "2.0.0");
+		tx_over(c);
+		break;
+	}
+}
+
+static void pump(struct client *c, struct slice *in)
+{
+	struct smtp_event ev;
+	struct slice all = *in;
+
+	while (!c->closed) {
+		enum smtp_want what = smtp_session_step(c->s, in, &c->out, &ev);
+
+		switch (what) {
+		case SMTP_WANT_INPUT: check_replies(c); return;
+		case SMTP_WANT_FLUSH:
+			assert(c->out.n);
+			check_replies(c);
+			break;
+		case SMTP_WANT_ANSWER: abort();
+		case SMTP_ASK_AUTH:
+		case SMTP_ASK_MAIL:
+		case SMTP_ASK_RCPT:
+		case SMTP_ASK_BODY:
+		case SMTP_ASK_COMMIT: ask(c, what, &ev); break;
+		case SMTP_GOT_BODY:
+			assert(c->body && ev.body.n && ev.body.p >= all.p &&
+			       ev.body.p + ev.body.n <= in->p);
+			c->content += ev.body.n;
+			break;
+		case SMTP_GOT_RESET: tx_over(c); break;
+		case SMTP_DO_STARTTLS:
+			assert(in->n == 0 && !c->user);
+			check_replies(c);
+			smtp_session_tls_up(c->s);
+			break;
+		case SMTP_DO_CLOSE:
+			check_replies(c);
+			c->closed = true;
+			break;
+		}
+	}
+}
+
+/* The driver's part: what is not eaten stays; the bytes lie exactly on the heap. */
+static void feed(struct client *c, struct buf *held, struct slice bytes)
+{
+	struct slice in;
+	char *exact;
+
+	buf_add(held, bytes);
+	exact = malloc(held->n ? held->n : 1);
+	assert(exact && !held->failed);
+	if (held->n)
+		memcpy(exact, held->p, held->n);
+	in = slice(exact, held->n);
+	pump(c, &in);
+	buf_shift(held, held->n - in.n);
+	free(exact);
+	/* Nothing incomplete is longer than a line may be. */
+	assert(c->closed || held->n <= 512);
+}
+
+static size_t piece(struct slice left, unsigned how)
+{
+	const char *lf = how == 1 ? memchr(left.p, '\n', left.n) : NULL;
+	size_t n = how == 0   ? left.n
+		   : how == 1 ? (lf ? (size_t)(lf - left.p) + 1 : left.n)
+		   : how == 2 ? 1
+			      : 7;
+
+	return n < left.n ? n : left.n;
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	struct client c = { 0 };
+	struct slice left;
+	struct buf held;
+	unsigned flags;
+
+	if (size < 2)
+		return 0;
+	flags = data[0];
+	left = slice(data + 2, size - 2);
+	c.s = smtp_session_new(&cfgs[(flags >> 2 & 1) | (flags >> 3 & 2)]);
+	assert(c.s);
+	buf_init(&c.out, SMTP_OUT_MIN);
+	buf_init(&held, size + 1024);
+	feed(&c, &held, S(""));
+	if (flags & 8) {
+		if (!(flags & 4)) {
+			feed(&c, &held, S("EHLO a\r\n"));
+			feed(&c, &held, S("STARTTLS\r\n"));
+		}
+		feed(&c, &held, S("EHLO a\r\nAUTH PLAIN AHUAcA==\r\n"));
+	}
+	c.chance = data[1] * 2654435761u;
+	while (left.n && !c.closed)
+		feed(&c, &held, slice_take(&left, piece(left, flags & 3)));
+	if (!c.closed && (data[1] & 1))
+		smtp_session_expire(c.s);
+	else
+		smtp_session_eof(c.s);
+	if (!c.closed)
+		feed(&c, &held, S(""));
+	assert(c.closed && !c.mail);
+	smtp_session_free(c.s);
+	buf_done(&c.out);
+	buf_done(&held);
+	return 0;
+}
