@@ -14,10 +14,10 @@ struct json_out {
 };
 
 void json_begin(struct json_out *j, struct buf *out);
-void json_open(struct json_out *j);        /* { */
-void json_close(struct json_out *j);       /* } */
-void json_open_list(struct json_out *j);   /* [ */
-void json_close_list(struct json_out *j);  /* ] */
+void json_open(struct json_out *j);       /* { */
+void json_close(struct json_out *j);      /* } */
+void json_open_list(struct json_out *j);  /* [ */
+void json_close_list(struct json_out *j); /* ] */
 void json_key(struct json_out *j, const char *name);
 void json_str(struct json_out *j, struct slice s);
 void json_num(struct json_out *j, uint64_t v);

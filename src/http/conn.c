@@ -48,15 +48,30 @@ const char *http_reason(unsigned status)
 		unsigned status;
 		const char *text;
 	} reasons[] = {
-		{ 100, "Continue" }, { 200, "OK" }, { 201, "Created" }, { 202, "Accepted" },
-		{ 204, "No Content" }, { 400, "Bad Request" }, { 401, "Unauthorized" },
-		{ 403, "Forbidden" }, { 404, "Not Found" }, { 405, "Method Not Allowed" },
-		{ 408, "Request Timeout" }, { 409, "Conflict" }, { 411, "Length Required" },
-		{ 413, "Content Too Large" }, { 414, "URI Too Long" }, { 415, "Unsupported Media Type" },
-		{ 417, "Expectation Failed" }, { 422, "Unprocessable Content" },
-		{ 429, "Too Many Requests" }, { 431, "Request Header Fields Too Large" },
-		{ 500, "Internal Server Error" }, { 501, "Not Implemented" },
-		{ 503, "Service Unavailable" }, { 505, "HTTP Version Not Supported" },
+		{ 100, "Continue" },
+		{ 200, "OK" },
+		{ 201, "Created" },
+		{ 202, "Accepted" },
+		{ 204, "No Content" },
+		{ 400, "Bad Request" },
+		{ 401, "Unauthorized" },
+		{ 403, "Forbidden" },
+		{ 404, "Not Found" },
+		{ 405, "Method Not Allowed" },
+		{ 408, "Request Timeout" },
+		{ 409, "Conflict" },
+		{ 411, "Length Required" },
+		{ 413, "Content Too Large" },
+		{ 414, "URI Too Long" },
+		{ 415, "Unsupported Media Type" },
+		{ 417, "Expectation Failed" },
+		{ 422, "Unprocessable Content" },
+		{ 429, "Too Many Requests" },
+		{ 431, "Request Header Fields Too Large" },
+		{ 500, "Internal Server Error" },
+		{ 501, "Not Implemented" },
+		{ 503, "Service Unavailable" },
+		{ 505, "HTTP Version Not Supported" },
 	};
 
 	for (size_t i = 0; i < sizeof reasons / sizeof *reasons; i++)
@@ -128,7 +143,7 @@ static void next_request(struct http_conn *c)
 }
 
 bool http_conn_reply(struct http_conn *c, uint32_t question, const struct http_reply *r,
-    struct buf *out)
+		     struct buf *out)
 {
 	if (!c->asked || question != c->question)
 		return false;
@@ -179,7 +194,7 @@ static enum http_want begin(struct http_conn *c, struct http_event *ev, struct b
 }
 
 static enum http_want read_head(struct http_conn *c, struct slice *in, struct buf *out,
-    struct http_event *ev)
+				struct http_event *ev)
 {
 	size_t n;
 
@@ -188,7 +203,8 @@ static enum http_want read_head(struct http_conn *c, struct slice *in, struct bu
 		slice_take(in, 2);
 	n = head_end(c, *in);
 	if (n > c->cfg->head_max || (!n && in->n >= c->cfg->head_max)) {
-		bool line = in->n && memchr(in->p, '\n', in->n < c->cfg->head_max ? in->n : c->cfg->head_max);
+		bool line = in->n && memchr(in->p, '\n',
+					    in->n < c->cfg->head_max ? in->n : c->cfg->head_max);
 
 		refuse(c, line ? 431 : 414, out);
 		return HTTP_WANT_INPUT;
@@ -205,7 +221,7 @@ static enum http_want read_head(struct http_conn *c, struct slice *in, struct bu
 }
 
 static enum http_want read_run(struct http_conn *c, struct slice *in, struct http_event *ev,
-    enum state then)
+			       enum state then)
 {
 	size_t n = in->n < c->left ? in->n : (size_t)c->left;
 
@@ -221,7 +237,8 @@ static enum http_want read_run(struct http_conn *c, struct slice *in, struct htt
 /* A size line: 1 to 8 hex digits, nothing else. False: more bytes are needed, or refused. */
 static bool read_chunk_size(struct http_conn *c, struct slice *in, struct buf *out)
 {
-	const char *lf = in->n ? memchr(in->p, '\n', in->n < CHUNK_LINE ? in->n : CHUNK_LINE) : NULL;
+	const char *lf =
+	    in->n ? memchr(in->p, '\n', in->n < CHUNK_LINE ? in->n : CHUNK_LINE) : NULL;
 	size_t n = lf ? (size_t)(lf - in->p) + 1 : 0;
 	uint64_t size = 0;
 
@@ -274,7 +291,7 @@ static bool read_chunk_end(struct http_conn *c, struct slice *in, struct buf *ou
 }
 
 enum http_want http_conn_step(struct http_conn *c, struct slice *in, struct buf *out,
-    struct http_event *ev)
+			      struct http_event *ev)
 {
 	*ev = (struct http_event){ 0 };
 	for (;;) {

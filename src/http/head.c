@@ -42,8 +42,8 @@ static unsigned parse_target(struct slice target, struct http_head *h)
 
 static bool known_method(struct slice m)
 {
-	static const struct slice methods[] = { { "GET", 3 }, { "HEAD", 4 }, { "POST", 4 }, { "PUT", 3 },
-		{ "PATCH", 5 }, { "DELETE", 6 } };
+	static const struct slice methods[] = { { "GET", 3 }, { "HEAD", 4 },  { "POST", 4 },
+						{ "PUT", 3 }, { "PATCH", 5 }, { "DELETE", 6 } };
 
 	for (size_t i = 0; i < sizeof methods / sizeof *methods; i++)
 		if (slice_eq(methods[i], m))

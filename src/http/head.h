@@ -9,7 +9,7 @@ struct http_head {
 	struct slice fields; /* all of them, each known to be "name: value CRLF" */
 	bool close;          /* Connection: close, or HTTP/1.0 */
 	bool chunked, expect;
-	bool last_chunk;     /* the reader's */
+	bool last_chunk; /* the reader's */
 	uint64_t length;
 };
 

@@ -50,7 +50,8 @@ struct json *json_read(struct slice text, struct err *e)
 	}
 	j = json_loadb(text.n ? text.p : "", text.n, JSON_REJECT_DUPLICATES, &why);
 	if (!j)
-		err_set(e, ERR_INPUT, "JSON: line %d, column %d: %s", why.line, why.column, why.text);
+		err_set(e, ERR_INPUT, "JSON: line %d, column %d: %s", why.line, why.column,
+			why.text);
 	return (struct json *)(void *)j;
 }
 
@@ -101,7 +102,7 @@ bool json_as_true(const struct json *j)
 }
 
 static bool absent(const struct json *object, const char *name, bool required, bool *ret_ok,
-    struct err *e)
+		   struct err *e)
 {
 	if (json_get(object, name))
 		return false;
@@ -110,25 +111,25 @@ static bool absent(const struct json *object, const char *name, bool required, b
 }
 
 bool json_want_text(const struct json *object, const char *name, bool required, struct slice *ret,
-    struct err *e)
+		    struct err *e)
 {
 	bool ok;
 
 	if (absent(object, name, required, &ok, e))
 		return ok;
 	return json_as_text(json_get(object, name), ret) ||
-	    err_set(e, ERR_INPUT, "\"%s\" is not a text", name);
+	       err_set(e, ERR_INPUT, "\"%s\" is not a text", name);
 }
 
 bool json_want_number(const struct json *object, const char *name, bool required, uint64_t *ret,
-    struct err *e)
+		      struct err *e)
 {
 	bool ok;
 
 	if (absent(object, name, required, &ok, e))
 		return ok;
 	return json_as_number(json_get(object, name), ret) ||
-	    err_set(e, ERR_INPUT, "\"%s\" is not a whole number of 0 or more", name);
+	       err_set(e, ERR_INPUT, "\"%s\" is not a whole number of 0 or more", name);
 }
 
 bool json_want_bool(const struct json *object, const char *name, bool *ret, struct err *e)
@@ -144,7 +145,7 @@ bool json_want_bool(const struct json *object, const char *name, bool *ret, stru
 }
 
 bool json_each(const struct json *object, void **it, struct slice *ret_name,
-    const struct json **ret_value)
+	       const struct json **ret_value)
 {
 	json_t *j = (json_t *)(void *)(uintptr_t)(const void *)object;
 
