@@ -1,4 +1,4 @@
-#include "http/conn.h"
+#include "http/conn_impl.h"
 
 #include "http/head.h"
 
@@ -9,18 +9,25 @@ enum state { AT_HEAD, AT_BODY, AT_CHUNK, AT_CHUNK_DATA, AT_CHUNK_END, AT_LAST, A
 /* The longest chunk-size line: 8 hex digits and CRLF. */
 #define CHUNK_LINE 10
 
+/* RFC 9110 5.6.7: "Mon, 23 Nov 2026 22:43:16 GMT" */
+#define DATE_MAX 29
+
 struct http_conn {
 	const struct http_config *cfg;
 	enum state state;
 	struct buf head; /* of the request at hand: slices of `request` point here */
-	size_t scanned;  /* of the head: where its end was looked for already */
+	size_t scanned;  /* bytes of the head in `in` that were looked at already */
+	size_t line;     /* where among them the last line begins */
 	struct http_head request;
 	uint32_t question, requests;
-	bool asked;   /* the question is open */
-	bool told;    /* GOT_HEAD was said */
-	bool close;   /* after the reply */
-	bool proceed; /* 100 Continue is owed */
-	uint64_t left, body;
+	bool asked;      /* the question is open */
+	bool eof;        /* no more input will come */
+	bool proceed;    /* 100 Continue is owed */
+	bool last_chunk; /* the chunk that ends is the one of size 0 */
+	bool blank;      /* the empty line before a request was skipped */
+	uint64_t left;   /* of the body, or of its chunk */
+	uint64_t body;   /* sizes of the chunks so far */
+	struct buf date;
 };
 
 struct http_conn *http_conn_new(const struct http_config *cfg)
@@ -31,6 +38,7 @@ struct http_conn *http_conn_new(const struct http_config *cfg)
 		return NULL;
 	c->cfg = cfg;
 	buf_init(&c->head, cfg->head_max);
+	buf_init(&c->date, DATE_MAX);
 	return c;
 }
 
@@ -39,121 +47,53 @@ void http_conn_free(struct http_conn *c)
 	if (!c)
 		return;
 	buf_wipe(&c->head);
+	buf_done(&c->date);
 	free(c);
 }
 
-const char *http_reason(unsigned status)
+void http_conn_date(struct http_conn *c, struct slice date)
 {
-	static const struct {
-		unsigned status;
-		const char *text;
-	} reasons[] = {
-		{ 100, "Continue" },
-		{ 200, "OK" },
-		{ 201, "Created" },
-		{ 202, "Accepted" },
-		{ 204, "No Content" },
-		{ 400, "Bad Request" },
-		{ 401, "Unauthorized" },
-		{ 403, "Forbidden" },
-		{ 404, "Not Found" },
-		{ 405, "Method Not Allowed" },
-		{ 408, "Request Timeout" },
-		{ 409, "Conflict" },
-		{ 411, "Length Required" },
-		{ 413, "Content Too Large" },
-		{ 414, "URI Too Long" },
-		{ 415, "Unsupported Media Type" },
-		{ 417, "Expectation Failed" },
-		{ 422, "Unprocessable Content" },
-		{ 429, "Too Many Requests" },
-		{ 431, "Request Header Fields Too Large" },
-		{ 500, "Internal Server Error" },
-		{ 501, "Not Implemented" },
-		{ 503, "Service Unavailable" },
-		{ 505, "HTTP Version Not Supported" },
-	};
-
-	for (size_t i = 0; i < sizeof reasons / sizeof *reasons; i++)
-		if (reasons[i].status == status)
-			return reasons[i].text;
-	return "Unknown";
+	buf_clear(&c->date);
+	buf_add(&c->date, date);
 }
 
-/* A value of ours that reached here with a line end in it is cut there: it opens no field. */
-static struct slice one_line(struct slice s)
+static void end(struct http_conn *c)
 {
-	for (size_t i = 0; i < s.n; i++)
-		if ((unsigned char)s.p[i] < 0x20)
-			return slice(s.p, i);
-	return s;
-}
-
-static void say(struct http_conn *c, const struct http_reply *r, struct buf *out)
-{
-	buf_add(out, S("HTTP/1.1 "));
-	buf_addu(out, r->status);
-	buf_addc(out, ' ');
-	buf_add(out, slice_str(http_reason(r->status)));
-	buf_add(out, S("\r\n"));
-	if (r->date.n) {
-		buf_add(out, S("Date: "));
-		buf_add(out, one_line(r->date));
-		buf_add(out, S("\r\n"));
-	}
-	if (r->content_type.n) {
-		buf_add(out, S("Content-Type: "));
-		buf_add(out, one_line(r->content_type));
-		buf_add(out, S("\r\n"));
-	}
-	buf_add(out, S("X-Content-Type-Options: nosniff\r\nCache-Control: no-store\r\n"));
-	buf_add(out, r->fields);
-	/* RFC 9110 8.6: none with 204. */
-	if (r->status != 204) {
-		buf_add(out, S("Content-Length: "));
-		buf_addu(out, r->body.n);
-		buf_add(out, S("\r\n"));
-	}
-	if (c->close)
-		buf_add(out, S("Connection: close\r\n"));
-	buf_add(out, S("\r\n"));
-	/* RFC 9110 9.3.2 */
-	if (!slice_eq(c->request.method, S("HEAD")))
-		buf_add(out, r->body);
+	c->asked = c->proceed = false;
+	c->state = AT_CLOSE;
 }
 
 static void refuse(struct http_conn *c, unsigned status, struct buf *out)
 {
-	struct http_reply r = { .status = status };
+	struct http_reply r = { .status = status, .date = buf_slice(&c->date) };
 
-	c->close = true;
-	say(c, &r, out);
-	c->asked = false;
-	c->state = AT_CLOSE;
+	http_reply_add(out, &r, false, true);
+	end(c);
 }
 
 static void next_request(struct http_conn *c)
 {
-	buf_wipe(&c->head);
+	buf_wipe(&c->head); /* credentials were in it */
 	c->request = (struct http_head){ 0 };
-	c->scanned = 0;
-	c->told = c->proceed = false;
+	c->scanned = c->line = 0;
 	c->body = c->left = 0;
+	c->blank = false;
 	c->state = AT_HEAD;
 }
 
 bool http_conn_reply(struct http_conn *c, uint32_t question, const struct http_reply *r,
 		     struct buf *out)
 {
+	bool close;
+
 	if (!c->asked || question != c->question)
 		return false;
-	if (c->state != AT_REPLY || c->request.close ||
-	    (c->cfg->requests_max && c->requests >= c->cfg->requests_max))
-		c->close = true;
+	close = (c->state != AT_REPLY && c->state != AT_LAST) || c->request.close ||
+		(c->cfg->requests_max && c->requests >= c->cfg->requests_max);
+	http_reply_add(out, r, slice_eq(c->request.method, S("HEAD")), close);
 	c->asked = false;
-	say(c, r, out);
-	if (c->close)
-		c->state = AT_CLOSE;
+	if (close)
+		end(c);
 	else
 		next_request(c);
 	return true;
@@ -161,20 +101,35 @@ bool http_conn_reply(struct http_conn *c, uint32_t question, const struct http_r
 
 /* -- reading -- */
 
-/* How many bytes of in end the head (its empty line included); 0: it is not all there. */
-static size_t head_end(struct http_conn *c, struct slice in)
-{
-	/* The empty line may have begun in what came before. */
-	size_t from = c->scanned > 3 ? c->scanned - 3 : 0;
-	const char *hit = in.n > from ? memmem(in.p + from, in.n - from, "\r\n\r\n", 4) : NULL;
+enum scan { SCAN_MORE, SCAN_END, SCAN_BARE };
 
-	c->scanned = in.n;
-	return hit ? (size_t)(hit - in.p) + 4 : 0;
+/* Looks for the end of the head among the first n bytes at p, going on where it stopped. A line
+ * that ends in LF alone is refused at once, so that nobody waits for the CRLF that never comes. */
+static enum scan scan_head(struct http_conn *c, const char *p, size_t n)
+{
+	while (c->scanned < n) {
+		const char *lf = memchr(p + c->scanned, '\n', n - c->scanned);
+		size_t at = lf ? (size_t)(lf - p) : n;
+
+		if (!lf) {
+			c->scanned = n;
+			return SCAN_MORE;
+		}
+		if (at == c->line || p[at - 1] != '\r')
+			return SCAN_BARE;
+		c->scanned = at + 1;
+		if (at - c->line == 1)
+			return SCAN_END;
+		c->line = at + 1;
+	}
+	return SCAN_MORE;
 }
 
 static enum http_want begin(struct http_conn *c, struct http_event *ev, struct buf *out)
 {
-	unsigned wrong = http_head_parse(buf_slice(&c->head), c->cfg->fields_max, &c->request);
+	unsigned wrong = http_head_parse(
+	    buf_slice(&c->head), (struct http_limits){ c->cfg->fields_max, c->cfg->target_max },
+	    &c->request);
 
 	if (!wrong && c->request.length > c->cfg->body_max)
 		wrong = 413;
@@ -193,26 +148,36 @@ static enum http_want begin(struct http_conn *c, struct http_event *ev, struct b
 	return HTTP_GOT_HEAD;
 }
 
+/* RFC 9112 2.2: one empty line before a request line is skipped. False: it may be one. */
+static bool skip_blank(struct http_conn *c, struct slice *in)
+{
+	if (c->blank || c->scanned || !slice_starts(*in, S("\r")))
+		return true;
+	if (in->n < 2)
+		return false;
+	if (in->p[1] == '\n') {
+		slice_take(in, 2);
+		c->blank = true;
+	}
+	return true;
+}
+
 static enum http_want read_head(struct http_conn *c, struct slice *in, struct buf *out,
 				struct http_event *ev)
 {
-	size_t n;
+	size_t max = c->cfg->head_max;
 
-	/* RFC 9112 2.2: a blank line before the request line, once. */
-	if (!c->scanned && in->n >= 2 && !memcmp(in->p, "\r\n", 2) && c->requests)
-		slice_take(in, 2);
-	n = head_end(c, *in);
-	if (n > c->cfg->head_max || (!n && in->n >= c->cfg->head_max)) {
-		bool line = in->n && memchr(in->p, '\n',
-					    in->n < c->cfg->head_max ? in->n : c->cfg->head_max);
-
-		refuse(c, line ? 431 : 414, out);
+	if (!skip_blank(c, in))
 		return HTTP_WANT_INPUT;
+	switch (scan_head(c, in->p, in->n < max ? in->n : max)) {
+	case SCAN_BARE: refuse(c, 400, out); return HTTP_WANT_INPUT;
+	case SCAN_MORE:
+		if (in->n >= max)
+			refuse(c, c->line ? 431 : 414, out);
+		return HTTP_WANT_INPUT;
+	case SCAN_END: break;
 	}
-	if (!n)
-		return HTTP_WANT_INPUT;
-	buf_clear(&c->head);
-	buf_add(&c->head, slice_take(in, n));
+	buf_add(&c->head, slice_take(in, c->scanned));
 	if (c->head.failed) {
 		refuse(c, 503, out);
 		return HTTP_WANT_INPUT;
@@ -234,95 +199,73 @@ static enum http_want read_run(struct http_conn *c, struct slice *in, struct htt
 	return HTTP_GOT_BODY;
 }
 
-/* A size line: 1 to 8 hex digits, nothing else. False: more bytes are needed, or refused. */
-static bool read_chunk_size(struct http_conn *c, struct slice *in, struct buf *out)
+/* 1 to 8 hex digits, nothing else. */
+static bool parse_size(struct slice digits, uint64_t *ret)
 {
-	const char *lf =
-	    in->n ? memchr(in->p, '\n', in->n < CHUNK_LINE ? in->n : CHUNK_LINE) : NULL;
-	size_t n = lf ? (size_t)(lf - in->p) + 1 : 0;
 	uint64_t size = 0;
 
-	if (!n) {
-		if (in->n >= CHUNK_LINE)
-			refuse(c, 400, out);
-		return false;
-	}
-	if (n < 3 || in->p[n - 2] != '\r') {
-		refuse(c, 400, out);
-		return false;
-	}
-	for (size_t i = 0; i < n - 2; i++) {
-		char d = ascii_lower(in->p[i]);
+	for (size_t i = 0; i < digits.n; i++) {
+		char d = ascii_lower(digits.p[i]);
 
-		if (!ascii_digit(d) && !(d >= 'a' && d <= 'f')) {
-			refuse(c, 400, out);
+		if (!ascii_digit(d) && !(d >= 'a' && d <= 'f'))
 			return false;
-		}
 		size = size << 4 | (uint64_t)(ascii_digit(d) ? d - '0' : d - 'a' + 10);
 	}
-	slice_take(in, n);
+	*ret = size;
+	return digits.n > 0 && digits.n <= 8;
+}
+
+/* RFC 9112 7.1, without extensions. The state stays when more bytes are needed. */
+static void read_chunk_size(struct http_conn *c, struct slice *in, struct buf *out)
+{
+	struct slice look = slice(in->p, in->n < CHUNK_LINE ? in->n : CHUNK_LINE), line, rest;
+	uint64_t size;
+
+	if (!slice_cut(look, '\n', &line, &rest)) {
+		if (look.n == CHUNK_LINE)
+			refuse(c, 400, out);
+		return;
+	}
+	if (!slice_ends(line, S("\r")) || !parse_size(slice(line.p, line.n - 1), &size)) {
+		refuse(c, 400, out);
+		return;
+	}
+	slice_take(in, line.n + 1);
 	c->body += size;
 	if (c->body > c->cfg->body_max) {
 		refuse(c, 413, out);
-		return false;
+		return;
 	}
 	c->left = size;
+	c->last_chunk = size == 0;
 	c->state = size ? AT_CHUNK_DATA : AT_CHUNK_END;
-	c->request.last_chunk = !size;
-	return true;
 }
 
 /* The CRLF behind a chunk's data, or the empty trailer section behind the last chunk. */
-static bool read_chunk_end(struct http_conn *c, struct slice *in, struct buf *out)
+static void read_chunk_end(struct http_conn *c, struct slice *in, struct buf *out)
 {
-	if (in->n && in->p[0] != '\r') {
+	if (!slice_starts(S("\r\n"), slice(in->p, in->n < 2 ? in->n : 2))) {
 		refuse(c, 400, out);
-		return false;
+	} else if (in->n >= 2) {
+		slice_take(in, 2);
+		c->state = c->last_chunk ? AT_LAST : AT_CHUNK;
 	}
-	if (in->n < 2)
-		return false;
-	if (in->p[1] != '\n') {
-		refuse(c, 400, out);
-		return false;
-	}
-	slice_take(in, 2);
-	c->state = c->request.last_chunk ? AT_LAST : AT_CHUNK;
-	return true;
 }
 
-enum http_want http_conn_step(struct http_conn *c, struct slice *in, struct buf *out,
+/* Until something is to be said, or nothing more can be done. */
+static enum http_want advance(struct http_conn *c, struct slice *in, struct buf *out,
 			      struct http_event *ev)
 {
-	*ev = (struct http_event){ 0 };
 	for (;;) {
 		enum state was = c->state;
+		enum http_want got = HTTP_WANT_INPUT;
 
-		if (buf_left(out) < HTTP_OUT_MIN / 2)
-			return HTTP_WANT_FLUSH;
-		/* The driver saw the head and did not refuse: the client may send the body. */
-		if (c->proceed) {
-			c->proceed = false;
-			if (!in->n)
-				buf_add(out, S("HTTP/1.1 100 Continue\r\n\r\n"));
-		}
 		switch (c->state) {
-		case AT_HEAD: {
-			enum http_want w = read_head(c, in, out, ev);
-
-			if (w == HTTP_GOT_HEAD || c->state == was)
-				return w;
-			break;
-		}
-		case AT_BODY: return read_run(c, in, ev, AT_LAST);
-		case AT_CHUNK:
-			if (!read_chunk_size(c, in, out) && c->state == was)
-				return HTTP_WANT_INPUT;
-			break;
-		case AT_CHUNK_DATA: return read_run(c, in, ev, AT_CHUNK_END);
-		case AT_CHUNK_END:
-			if (!read_chunk_end(c, in, out) && c->state == was)
-				return HTTP_WANT_INPUT;
-			break;
+		case AT_HEAD: got = read_head(c, in, out, ev); break;
+		case AT_BODY: got = read_run(c, in, ev, AT_LAST); break;
+		case AT_CHUNK: read_chunk_size(c, in, out); break;
+		case AT_CHUNK_DATA: got = read_run(c, in, ev, AT_CHUNK_END); break;
+		case AT_CHUNK_END: read_chunk_end(c, in, out); break;
 		case AT_LAST:
 			c->state = AT_REPLY;
 			ev->question = c->question;
@@ -330,25 +273,63 @@ enum http_want http_conn_step(struct http_conn *c, struct slice *in, struct buf 
 		case AT_REPLY: return HTTP_WANT_REPLY;
 		case AT_CLOSE: slice_take(in, in->n); return HTTP_DO_CLOSE;
 		}
+		if (got != HTTP_WANT_INPUT || c->state == was)
+			return got;
 	}
+}
+
+enum http_want http_conn_step(struct http_conn *c, struct slice *in, struct buf *out,
+			      struct http_event *ev)
+{
+	enum http_want want;
+
+	*ev = (struct http_event){ 0 };
+	if (buf_left(out) < HTTP_OUT_MIN / 2)
+		return HTTP_WANT_FLUSH;
+	/* The driver saw the head and did not refuse: the client may send the body. RFC 9110
+	 * 10.1.1 lets us be silent when some of it has come; then the reply would depend on how
+	 * the bytes arrived. */
+	if (c->proceed)
+		buf_add(out, S("HTTP/1.1 100 Continue\r\n\r\n"));
+	c->proceed = false;
+	want = advance(c, in, out, ev);
+	if (want != HTTP_WANT_INPUT || !c->eof)
+		return want;
+	end(c);
+	return advance(c, in, out, ev);
 }
 
 void http_conn_eof(struct http_conn *c)
 {
-	c->asked = false;
-	c->state = AT_CLOSE;
+	c->eof = true;
+}
+
+enum http_clock http_conn_clock(const struct http_conn *c)
+{
+	switch (c->state) {
+	case AT_HEAD: return c->scanned ? HTTP_CLOCK_HEAD : HTTP_CLOCK_IDLE;
+	case AT_BODY:
+	case AT_CHUNK:
+	case AT_CHUNK_DATA:
+	case AT_CHUNK_END: return HTTP_CLOCK_BODY;
+	case AT_LAST:
+	case AT_REPLY:
+	case AT_CLOSE: break;
+	}
+	return HTTP_CLOCK_NONE;
 }
 
 void http_conn_expire(struct http_conn *c, struct buf *out)
 {
-	if (!http_conn_idle(c) && c->state != AT_CLOSE)
-		refuse(c, 408, out);
-	http_conn_eof(c);
+	/* A peer that reads nothing is not told. */
+	if (c->state != AT_CLOSE && !http_conn_idle(c) && buf_left(out) >= HTTP_OUT_MIN / 2)
+		refuse(c, http_conn_clock(c) == HTTP_CLOCK_NONE ? 503 : 408, out);
+	end(c);
 }
 
 bool http_conn_idle(const struct http_conn *c)
 {
-	return c->state == AT_HEAD && !c->scanned;
+	return http_conn_clock(c) == HTTP_CLOCK_IDLE;
 }
 
 /* -- the request at hand -- */

@@ -28,8 +28,10 @@ static bool take_line(struct slice *in, struct slice *ret)
 	return true;
 }
 
-static unsigned parse_target(struct slice target, struct http_head *h)
+static unsigned parse_target(struct slice target, size_t max, struct http_head *h)
 {
+	if (max && target.n > max)
+		return 414;
 	if (!target.n || target.p[0] != '/')
 		return 400;
 	for (size_t i = 0; i < target.n; i++)
@@ -51,7 +53,7 @@ static bool known_method(struct slice m)
 	return false;
 }
 
-static unsigned parse_line(struct slice line, struct http_head *h)
+static unsigned parse_line(struct slice line, size_t target_max, struct http_head *h)
 {
 	struct slice target, version, rest;
 	unsigned wrong;
@@ -66,29 +68,63 @@ static unsigned parse_line(struct slice line, struct http_head *h)
 		h->close = true;
 	else if (!slice_eq(version, S("HTTP/1.1")))
 		return 505;
-	wrong = parse_target(target, h);
+	wrong = parse_target(target, target_max, h);
 	return wrong ? wrong : known_method(h->method) ? 0 : 501;
 }
 
-static unsigned parse_field(struct slice line, struct slice *name, struct slice *value)
+static bool parse_field(struct slice line, struct slice *name, struct slice *value)
 {
 	if (!slice_cut(line, ':', name, value) || !is_token(*name))
-		return 400;
+		return false;
 	for (size_t i = 0; i < value->n; i++) {
 		unsigned char c = (unsigned char)value->p[i];
 
 		if ((c < 0x20 && c != '\t') || c == 0x7f)
-			return 400;
+			return false;
 	}
 	*value = slice_trim(*value);
-	return 0;
+	return true;
+}
+
+bool http_head_take_field(struct slice *in, struct slice *ret_name, struct slice *ret_value)
+{
+	struct slice line;
+
+	return take_line(in, &line) && parse_field(line, ret_name, ret_value);
 }
 
 /* What the fields together may say of the body and the connection. */
 struct framing {
-	unsigned hosts, lengths, encodings;
+	unsigned hosts, lengths, encodings, types, credentials;
 	bool http10;
 };
+
+/* RFC 3986 3.2.2: a name, an IPv4 address or a literal in brackets, perhaps a port. Which of them,
+ * nobody here asks; what no host holds (user@, a path, a list, a blank) is refused. */
+static bool host_valid(struct slice host)
+{
+	struct slice name = host, port = S("");
+
+	if (host.n && host.p[0] == '[') {
+		if (!slice_cut(host, ']', &name, &port) || (port.n && port.p[0] != ':'))
+			return false;
+		slice_take(&name, 1);
+		slice_take(&port, port.n ? 1 : 0);
+	} else {
+		slice_cut(host, ':', &name, &port);
+	}
+	for (size_t i = 0; i < port.n; i++)
+		if (!ascii_digit(port.p[i]))
+			return false;
+	for (size_t i = 0; i < name.n; i++) {
+		char c = name.p[i];
+
+		if (!ascii_alpha(c) && !ascii_digit(c) && c != '-' && c != '.' && c != '_' &&
+		    !(c == ':' && host.p[0] == '['))
+			return false;
+	}
+	return host.n <= 255 && port.n <= 5;
+}
 
 static bool has_word(struct slice list, struct slice word)
 {
@@ -105,9 +141,7 @@ static bool has_word(struct slice list, struct slice word)
 static unsigned frame(struct slice name, struct slice value, struct http_head *h, struct framing *f)
 {
 	if (slice_ieq(name, S("host"))) {
-		f->hosts++;
-		if (value.n > 255 || memchr(value.n ? value.p : "", ' ', value.n) ||
-		    memchr(value.n ? value.p : "", ',', value.n))
+		if (f->hosts++ || !host_valid(value))
 			return 400;
 	} else if (slice_ieq(name, S("content-length"))) {
 		if (f->lengths++ || value.n > 18 || !slice_u64(value, &h->length))
@@ -124,39 +158,39 @@ static unsigned frame(struct slice name, struct slice value, struct http_head *h
 		if (!slice_ieq(value, S("100-continue")))
 			return 417;
 		h->expect = !f->http10;
+	} else if (slice_ieq(name, S("authorization"))) {
+		/* Two of them, and two readers could believe different ones. */
+		return f->credentials++ ? 400 : 0;
+	} else if (slice_ieq(name, S("content-type"))) {
+		return f->types++ ? 400 : 0;
 	}
 	return 0;
 }
 
-unsigned http_head_parse(struct slice head, size_t fields_max, struct http_head *ret)
+unsigned http_head_parse(struct slice head, struct http_limits max, struct http_head *ret)
 {
 	struct http_head h = { 0 };
 	struct framing f = { 0 };
 	struct slice line, name, value;
-	size_t n = 0;
 	unsigned wrong;
 
 	if (!take_line(&head, &line))
 		return 400;
-	wrong = parse_line(line, &h);
+	wrong = parse_line(line, max.target, &h);
 	if (wrong)
 		return wrong;
 	f.http10 = h.close;
 	h.fields = slice(head.p, head.n - 2);
-	for (;;) {
-		if (!take_line(&head, &line))
-			return 400;
-		if (!line.n)
-			break;
-		if (++n > fields_max)
+	for (size_t n = 0; !slice_eq(head, S("\r\n")); n++) {
+		if (n == max.fields)
 			return 431;
-		wrong = parse_field(line, &name, &value);
-		if (!wrong)
-			wrong = frame(name, value, &h, &f);
+		if (!http_head_take_field(&head, &name, &value))
+			return 400;
+		wrong = frame(name, value, &h, &f);
 		if (wrong)
 			return wrong;
 	}
-	if (head.n || f.hosts > 1 || (!f.hosts && !f.http10) || (f.lengths && f.encodings))
+	if ((!f.hosts && !f.http10) || (f.lengths && f.encodings))
 		return 400;
 	*ret = h;
 	return 0;
@@ -164,11 +198,11 @@ unsigned http_head_parse(struct slice head, size_t fields_max, struct http_head 
 
 bool http_head_field(const struct http_head *h, struct slice name, struct slice *ret)
 {
-	struct slice left = h->fields, line, n, v;
+	struct slice left = h->fields, n, v;
 
-	while (left.n && take_line(&left, &line))
-		if (slice_cut(line, ':', &n, &v) && slice_ieq(n, name)) {
-			*ret = slice_trim(v);
+	while (http_head_take_field(&left, &n, &v))
+		if (slice_ieq(n, name)) {
+			*ret = v;
 			return true;
 		}
 	return false;
@@ -180,23 +214,31 @@ static int hex(char c)
 	return ascii_digit(c) ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
 }
 
+/* On failure out's bytes are as they were. */
 static bool decode(struct slice in, bool plus, struct buf *out)
 {
+	size_t n = out->n;
+
 	for (size_t i = 0; i < in.n; i++) {
 		char c = in.p[i];
 
 		if (c == '%') {
-			if (in.n - i < 3 || hex(in.p[i + 1]) < 0 || hex(in.p[i + 2]) < 0)
-				return false;
-			c = (char)(hex(in.p[i + 1]) << 4 | hex(in.p[i + 2]));
+			int high = in.n - i >= 3 ? hex(in.p[i + 1]) : -1;
+			int low = high >= 0 ? hex(in.p[i + 2]) : -1;
+
+			c = (char)(low >= 0 ? high << 4 | low : 0);
 			i += 2;
-			if (!c)
-				return false;
 		} else if (c == '+' && plus) {
 			c = ' ';
 		}
+		if (!c) {
+			out->n = n;
+			return false;
+		}
 		buf_addc(out, c);
 	}
+	if (out->failed)
+		out->n = n;
 	return !out->failed;
 }
 

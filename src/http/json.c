@@ -1,5 +1,6 @@
 #include "http/json.h"
 
+#include <inttypes.h>
 #include <jansson.h>
 
 /* The tree is the library's; nobody else sees into it. */
@@ -13,30 +14,45 @@ static const struct json *out(const json_t *j)
 	return (const struct json *)(const void *)j;
 }
 
-/* The library recurses once a level: the depth is looked at before it does. */
-static bool too_deep(struct slice text)
+/* The library recurses once a level and has no limit for values: both are looked at before it
+ * starts. What is no JSON is counted wrong, and refused by the library. */
+static bool affordable(struct slice text, struct err *e)
 {
-	size_t depth = 0;
+	size_t depth = 0, values = 1;
 	bool quoted = false;
 
 	for (size_t i = 0; i < text.n; i++) {
 		char c = text.p[i];
 
-		if (quoted) {
-			if (c == '\\')
-				i++;
-			else if (c == '"')
-				quoted = false;
-		} else if (c == '"') {
-			quoted = true;
-		} else if (c == '{' || c == '[') {
-			if (++depth > JSON_DEPTH)
-				return true;
-		} else if ((c == '}' || c == ']') && depth) {
+		if (c == '"')
+			quoted = !quoted;
+		else if (quoted && c == '\\')
+			i++;
+		else if (quoted)
+			continue;
+		else if (c == '{' || c == '[') {
+			depth++;
+			values++;
+		} else if ((c == '}' || c == ']') && depth)
 			depth--;
-		}
+		else if (c == ',')
+			values++;
+		if (depth > JSON_DEPTH)
+			return err_set(e, ERR_INPUT, "JSON: more than %d levels", JSON_DEPTH);
+		if (values > JSON_VALUES)
+			return err_set(e, ERR_INPUT, "JSON: more than %d values", JSON_VALUES);
 	}
-	return false;
+	return true;
+}
+
+/* The library's text without what it quotes of the input: that may be a secret. */
+static bool explain(const json_error_t *why, struct err *e)
+{
+	const char *near = strstr(why->text, " near ");
+	int n = near ? (int)(near - why->text) : (int)strlen(why->text);
+
+	return err_set(e, ERR_INPUT, "JSON: line %d, column %d: %.*s", why->line, why->column, n,
+		       why->text);
 }
 
 struct json *json_read(struct slice text, struct err *e)
@@ -44,14 +60,11 @@ struct json *json_read(struct slice text, struct err *e)
 	json_error_t why;
 	json_t *j;
 
-	if (too_deep(text)) {
-		err_set(e, ERR_INPUT, "JSON: more than %d levels", JSON_DEPTH);
+	if (!affordable(text, e))
 		return NULL;
-	}
 	j = json_loadb(text.n ? text.p : "", text.n, JSON_REJECT_DUPLICATES, &why);
 	if (!j)
-		err_set(e, ERR_INPUT, "JSON: line %d, column %d: %s", why.line, why.column,
-			why.text);
+		explain(&why, e);
 	return (struct json *)(void *)j;
 }
 
@@ -132,15 +145,76 @@ bool json_want_number(const struct json *object, const char *name, bool required
 	       err_set(e, ERR_INPUT, "\"%s\" is not a whole number of 0 or more", name);
 }
 
+bool json_want_between(const struct json *object, const char *name, bool required, uint64_t min,
+		       uint64_t max, uint64_t *ret, struct err *e)
+{
+	uint64_t v = min;
+
+	if (!json_want_number(object, name, required, &v, e))
+		return false;
+	if (v < min || v > max)
+		return err_set(e, ERR_INPUT, "\"%s\" is not between %" PRIu64 " and %" PRIu64, name,
+			       min, max);
+	if (json_get(object, name))
+		*ret = v;
+	return true;
+}
+
 bool json_want_bool(const struct json *object, const char *name, bool *ret, struct err *e)
 {
 	const struct json *j = json_get(object, name);
 
 	if (!j)
 		return true;
-	if (json_typeof(in(j)) != JSON_TRUE && json_typeof(in(j)) != JSON_FALSE)
+	if (!json_is_boolean(in(j)))
 		return err_set(e, ERR_INPUT, "\"%s\" is neither true nor false", name);
-	*ret = json_typeof(in(j)) == JSON_TRUE;
+	*ret = json_is_true(in(j));
+	return true;
+}
+
+bool json_want_list(const struct json *object, const char *name, bool required,
+		    const struct json **ret, struct err *e)
+{
+	bool ok;
+
+	if (absent(object, name, required, &ok, e))
+		return ok;
+	if (!json_is_array(in(json_get(object, name))))
+		return err_set(e, ERR_INPUT, "\"%s\" is not a list", name);
+	*ret = json_get(object, name);
+	return true;
+}
+
+bool json_want_object(const struct json *object, const char *name, bool required,
+		      const struct json **ret, struct err *e)
+{
+	bool ok;
+
+	if (absent(object, name, required, &ok, e))
+		return ok;
+	if (!json_has_members(json_get(object, name)))
+		return err_set(e, ERR_INPUT, "\"%s\" is not an object", name);
+	*ret = json_get(object, name);
+	return true;
+}
+
+bool json_only(const struct json *object, const char *const names[], size_t n, struct err *e)
+{
+	const struct json *value;
+	struct slice name;
+	void *it = NULL;
+
+	if (!json_has_members(object))
+		return err_set(e, ERR_INPUT, "JSON: not an object");
+	while (json_each(object, &it, &name, &value)) {
+		size_t i = 0;
+
+		while (i < n && !slice_eq(slice_str(names[i]), name))
+			i++;
+		if (i == n)
+			return err_set(e, ERR_INPUT, "\"%.*s\" is not known",
+				       (int)(name.n < 64 ? name.n : 64), name.p);
+	}
 	return true;
 }
 
