@@ -1,0 +1,219 @@
+#include "relay/schedule.h"
+
+#include "base/must.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+/* After so many deliveries of one destination the next one has its turn. */
+#define TURN 16
+#define REFILL_BATCH 64
+/* Pulled out of the spool in one call at most, so that the loop goes on breathing. */
+#define REFILL_MAX 4096
+
+struct held {
+	struct held *next;
+	unsigned taken;
+	struct spool_dest dest;
+};
+
+struct schedule {
+	const struct spool_backend *backend;
+	struct spool *spool;
+	const struct routes *routes;
+	struct retry_config retry;
+	struct site *sites;
+	struct site *turn; /* where schedule_wants() looks first */
+};
+
+struct schedule *schedule_new(const struct spool_backend *backend, struct spool *spool,
+    const struct routes *routes, const struct retry_config *site_retry)
+{
+	struct schedule *s = calloc(1, sizeof *s);
+
+	if (s)
+		*s = (struct schedule){
+			.backend = backend, .spool = spool, .routes = routes, .retry = *site_retry
+		};
+	return s;
+}
+
+static struct held *pop(struct site *site)
+{
+	struct held *h = site->first;
+
+	site->first = h->next;
+	if (!site->first)
+		site->last = NULL;
+	site->n_held--;
+	h->next = NULL;
+	return h;
+}
+
+static void push(struct site *site, struct held *h)
+{
+	if (site->last)
+		site->last->next = h;
+	else
+		site->first = h;
+	site->last = h;
+	site->n_held++;
+}
+
+static void park_first(struct schedule *s, struct site *site, uint64_t not_before_ms)
+{
+	struct held *h = pop(site);
+
+	s->backend->park(s->spool, &h->dest, not_before_ms);
+	free(h);
+}
+
+static void park_all(struct schedule *s, struct site *site, uint64_t not_before_ms)
+{
+	while (site->first)
+		park_first(s, site, not_before_ms);
+}
+
+void schedule_free(struct schedule *s)
+{
+	struct site *site = s ? s->sites : NULL;
+
+	while (site) {
+		struct site *next = site->next;
+
+		park_all(s, site, 0);
+		free(site);
+		site = next;
+	}
+	free(s);
+}
+
+static struct site *site_of(struct schedule *s, const struct route *route)
+{
+	struct site *site;
+
+	for (site = s->sites; site; site = site->next)
+		if (site->route == route)
+			return site;
+	site = calloc(1, sizeof *site);
+	if (!site)
+		return NULL;
+	site->route = route;
+	site->next = s->sites;
+	s->sites = site;
+	return site;
+}
+
+static void hang_up(struct schedule *s, const struct spool_dest *dest, uint64_t now_ms)
+{
+	const struct route *route = route_for(s->routes, slice(dest->name, dest->n));
+	struct site *site = route ? site_of(s, route) : NULL;
+	struct held *h;
+
+	/* No route (the configuration changed under a queued message), or no memory: it stays in the
+	 * spool and is looked at again. */
+	if (!site) {
+		s->backend->park(s->spool, dest, now_ms + s->retry.max_ms);
+		return;
+	}
+	if (site->not_before_ms > now_ms) {
+		s->backend->park(s->spool, dest, site->not_before_ms);
+		return;
+	}
+	h = malloc(sizeof *h);
+	if (!h) {
+		s->backend->park(s->spool, dest, now_ms + 1000);
+		return;
+	}
+	h->next = NULL;
+	h->taken = 0;
+	h->dest = *dest;
+	push(site, h);
+}
+
+uint64_t schedule_refill(struct schedule *s, uint64_t now_ms)
+{
+	struct spool_dest due[REFILL_BATCH];
+	uint64_t wait_ms = UINT64_MAX;
+	size_t n, all = 0;
+
+	do {
+		n = s->backend->next(s->spool, now_ms, due, REFILL_BATCH, &wait_ms);
+		for (size_t i = 0; i < n; i++)
+			hang_up(s, &due[i], now_ms);
+		all += n;
+	} while (n == REFILL_BATCH && all < REFILL_MAX);
+	return all < REFILL_MAX ? wait_ms : now_ms;
+}
+
+/* One connection at once proves the site; from then on one more is opened whenever the last one
+ * proved itself and work is still waiting. */
+static bool wants(const struct site *site, uint64_t now_ms)
+{
+	return site->first && site->not_before_ms <= now_ms && site->unproven == 0 &&
+	    site->active < site->route->connections;
+}
+
+struct site *schedule_wants(struct schedule *s, uint64_t now_ms)
+{
+	struct site *site = s->turn ? s->turn : s->sites;
+	struct site *begin = site;
+
+	if (!site)
+		return NULL;
+	do {
+		struct site *next = site->next ? site->next : s->sites;
+
+		if (wants(site, now_ms)) {
+			s->turn = next;
+			return site;
+		}
+		site = next;
+	} while (site != begin);
+	return NULL;
+}
+
+bool schedule_take(struct schedule *s, struct site *site, uint64_t now_ms, struct spool_ticket *ret)
+{
+	if (site->not_before_ms > now_ms) {
+		park_all(s, site, site->not_before_ms);
+		return false;
+	}
+	while (site->first) {
+		struct held *h = site->first;
+
+		if (s->backend->take(s->spool, &h->dest, now_ms, ret, 1) == 1) {
+			if (++h->taken >= TURN && h->next) {
+				h->taken = 0;
+				push(site, pop(site));
+			}
+			return true;
+		}
+		park_first(s, site, 0);
+	}
+	return false;
+}
+
+void schedule_site_ok(struct site *site)
+{
+	site->failures = 0;
+	site->not_before_ms = 0;
+	site->reason[0] = '\0';
+}
+
+void schedule_site_failed(struct schedule *s, struct site *site, uint64_t now_ms, uint32_t random,
+    struct slice reason)
+{
+	/* Several connections may fail of one cause: that is one failure, not many. */
+	if (site->not_before_ms <= now_ms) {
+		site->not_before_ms = now_ms + retry_delay_ms(site->failures, &s->retry, random);
+		site->failures++;
+	}
+	snprintf(site->reason, sizeof site->reason, "%.*s", SLICE_ARG(reason));
+	park_all(s, site, site->not_before_ms);
+}
+
+const struct site *schedule_site(const struct schedule *s, const struct site *after)
+{
+	return after ? after->next : s->sites;
+}
