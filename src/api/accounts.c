@@ -1,0 +1,247 @@
+/* api/accounts.c -- accounts, keys, domains. */
+#include "api/api_impl.h"
+
+#include "account/key.h"
+#include "sender/domain.h"
+
+#define PAGE 1000
+
+static void show_account(struct json_out *j, const struct account *a)
+{
+	json_open(j);
+	json_kstr(j, "name", slice_str(a->name));
+	json_knum(j, "id", a->id);
+	json_kstr(j, "state", slice_str(account_state_name(a->state)));
+	json_ktime(j, "created", a->created_ms);
+	json_close(j);
+}
+
+bool api_account_add(struct api_run *r, struct err *e)
+{
+	struct slice name = S("");
+	struct account a;
+
+	if (!r->body)
+		return err_set(e, ERR_INPUT, "a body is needed");
+	if (!json_want_text(r->body, "name", true, &name, e) ||
+	    !account_add(r->call->ctx->store, &r->actor, name, &a, e))
+		return false;
+	r->status = 201;
+	show_account(&r->out, &a);
+	return true;
+}
+
+bool api_account_list(struct api_run *r, struct err *e)
+{
+	struct account *a;
+	size_t n;
+
+	if (!account_list(r->call->ctx->store, api_query(r, S("after")), PAGE, &r->arena, &a, &n, e))
+		return false;
+	json_open(&r->out);
+	json_key(&r->out, "accounts");
+	json_open_list(&r->out);
+	for (size_t i = 0; i < n; i++)
+		show_account(&r->out, &a[i]);
+	json_close_list(&r->out);
+	json_close(&r->out);
+	return true;
+}
+
+static bool set_state(struct api_run *r, enum account_state state, struct err *e)
+{
+	struct account a;
+
+	if (!account_find(r->call->ctx->store, r->arg, &a, e) ||
+	    !account_set_state(r->call->ctx->store, &r->actor, a.id, state, e))
+		return false;
+	a.state = state;
+	show_account(&r->out, &a);
+	return true;
+}
+
+bool api_account_suspend(struct api_run *r, struct err *e)
+{
+	return set_state(r, ACCOUNT_SUSPENDED, e);
+}
+
+bool api_account_resume(struct api_run *r, struct err *e)
+{
+	return set_state(r, ACCOUNT_ACTIVE, e);
+}
+
+/* -- keys -- */
+
+static void show_key(struct api_run *r, const struct key *k, struct slice text)
+{
+	struct json_out *j = &r->out;
+	struct buf scopes;
+
+	buf_init(&scopes, 4096);
+	scopes_text(k->scopes, &scopes);
+	json_open(j);
+	json_kstr(j, "id", slice_str(k->id));
+	if (text.n)
+		json_kstr(j, "key", text); /* the one time it is seen */
+	json_knum(j, "account", k->account);
+	json_kstr(j, "name", slice_str(k->name));
+	json_kstr(j, "state", slice_str(key_state_name(k->state)));
+	json_kstr(j, "scopes", buf_slice(&scopes));
+	json_kbool(j, "imported", k->imported);
+	json_ktime(j, "created", k->created_ms);
+	json_ktime(j, "expires", k->expires_ms);
+	json_ktime(j, "revoked", k->revoked_ms);
+	json_close(j);
+	buf_done(&scopes);
+}
+
+static bool read_spec(struct api_run *r, struct key_spec *spec, struct err *e)
+{
+	const struct json *scopes = json_get(r->body, "scopes");
+	uint64_t seconds = 0;
+
+	if (!json_want_text(r->body, "name", false, &spec->name, e) ||
+	    !json_want_number(r->body, "expires", false, &seconds, e))
+		return false;
+	if (seconds > 100ull * 365 * 86400)
+		return err_set(e, ERR_INPUT, "\"expires\" is more than a hundred years");
+	if (seconds)
+		spec->expires_ms = r->actor.now_ms + seconds * 1000;
+	if (!json_length(scopes)) {
+		spec->scopes = scopes_default();
+		return true;
+	}
+	for (size_t i = 0; i < json_length(scopes); i++) {
+		struct slice name;
+
+		if (!json_as_text(json_at(scopes, i), &name))
+			return err_set(e, ERR_INPUT, "\"scopes\" is not a list of texts");
+		if (!scopes_add(&spec->scopes, name, e))
+			return false;
+	}
+	return true;
+}
+
+bool api_key_create(struct api_run *r, struct err *e)
+{
+	struct account a;
+	struct key_spec spec = { 0 };
+	struct slice import = S("");
+	struct key k;
+	struct buf text;
+	bool ok;
+
+	if (!api_account(r, true, &a, e) || !read_spec(r, &spec, e) ||
+	    !json_want_text(r->body, "import", false, &import, e))
+		return false;
+	buf_init(&text, 256);
+	if (json_get(r->body, "import"))
+		ok = key_import(r->call->ctx->store, &r->actor, a.id, &spec, secret(import), &k, e);
+	else
+		ok = key_create(r->call->ctx->store, &r->actor, a.id, &spec, &text, &k, e);
+	if (ok) {
+		r->status = 201;
+		show_key(r, &k, buf_slice(&text));
+	}
+	buf_wipe(&text);
+	return ok;
+}
+
+bool api_key_list(struct api_run *r, struct err *e)
+{
+	struct account a;
+	struct key *k;
+	size_t n;
+
+	if (!api_account(r, false, &a, e) ||
+	    !key_list(r->call->ctx->store, a.id, api_query(r, S("after")), PAGE, &r->arena, &k, &n, e))
+		return false;
+	json_open(&r->out);
+	json_key(&r->out, "keys");
+	json_open_list(&r->out);
+	for (size_t i = 0; i < n; i++)
+		show_key(r, &k[i], S(""));
+	json_close_list(&r->out);
+	json_close(&r->out);
+	return true;
+}
+
+bool api_key_show(struct api_run *r, struct err *e)
+{
+	struct key k;
+
+	if (!key_find(r->call->ctx->store, r->arg, &k, e))
+		return false;
+	show_key(r, &k, S(""));
+	return true;
+}
+
+bool api_key_revoke(struct api_run *r, struct err *e)
+{
+	return key_revoke(r->call->ctx->store, &r->actor, r->arg, e) && api_key_show(r, e);
+}
+
+/* -- domains -- */
+
+static void show_domain(struct json_out *j, const struct domain *d)
+{
+	json_open(j);
+	json_kstr(j, "name", slice_str(d->name));
+	json_kbool(j, "subdomains", d->subdomains);
+	json_ktime(j, "added", d->added_ms);
+	json_ktime(j, "verified", d->verified_ms);
+	json_close(j);
+}
+
+bool api_domain_add(struct api_run *r, struct err *e)
+{
+	struct account a;
+	struct slice name = S("");
+	bool verified = false, subdomains = false;
+	struct domain d;
+
+	if (!api_account(r, true, &a, e) || !json_want_text(r->body, "name", true, &name, e) ||
+	    !json_want_bool(r->body, "verified", &verified, e) ||
+	    !json_want_bool(r->body, "subdomains", &subdomains, e))
+		return false;
+	if (!verified)
+		return err_set(e, ERR_INPUT,
+		    "checking a domain by DNS is not there; add --verified when you vouch for it");
+	if (!domain_add_verified(r->call->ctx->store, &r->actor, a.id, name, subdomains, &d, e))
+		return false;
+	r->status = 201;
+	show_domain(&r->out, &d);
+	return true;
+}
+
+bool api_domain_list(struct api_run *r, struct err *e)
+{
+	struct account a;
+	struct domain *d;
+	size_t n;
+
+	if (!api_account(r, false, &a, e) ||
+	    !domain_list(r->call->ctx->store, a.id, api_query(r, S("after")), PAGE, &r->arena, &d, &n, e))
+		return false;
+	json_open(&r->out);
+	json_key(&r->out, "domains");
+	json_open_list(&r->out);
+	for (size_t i = 0; i < n; i++)
+		show_domain(&r->out, &d[i]);
+	json_close_list(&r->out);
+	json_close(&r->out);
+	return true;
+}
+
+bool api_domain_remove(struct api_run *r, struct err *e)
+{
+	struct account a;
+
+	if (!api_account(r, false, &a, e) ||
+	    !domain_remove(r->call->ctx->store, &r->actor, a.id, r->arg, e))
+		return false;
+	json_open(&r->out);
+	json_kstr(&r->out, "removed", r->arg);
+	json_close(&r->out);
+	return true;
+}

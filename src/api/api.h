@@ -1,0 +1,44 @@
+/* api/api.h -- the HTTP endpoints: one function each, in one table.
+ *
+ * Straight-line code on a worker: a request comes in whole, a reply goes out whole. Now these are
+ * the calls of the local control socket, where the kernel says who is calling; the public API
+ * joins the table, with the scope each call needs. */
+#ifndef API_API_H
+#define API_API_H
+
+#include "base/arena.h"
+#include "base/buf.h"
+#include "base/err.h"
+#include "http/json.h"
+#include "relay/schedule.h"
+#include "spool/spool.h"
+#include "store/store.h"
+
+struct api_status {
+	uint64_t started_ms, connections, accepted, memory, log_dropped;
+	bool spool_broken, stopping;
+};
+
+/* What a call may use. */
+struct api_context {
+	struct store_handle *store;
+	const struct spool_backend *spool_backend;
+	struct spool *spool;
+	const struct api_status *status;
+};
+
+struct api_call {
+	const struct api_context *ctx;
+	struct slice method, path, query; /* encoded, as they came */
+	struct slice body;
+	struct slice actor; /* "uid:0" */
+	uint64_t now_ms;
+
+	unsigned status;
+	struct buf reply; /* JSON; the caller inits it with a ceiling and wipes it: it may show a key */
+};
+
+/* Fills status and reply. */
+void api_run(struct api_call *);
+
+#endif
