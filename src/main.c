@@ -1,0 +1,58 @@
+/* signet: `signet help` lists what it does. */
+#include "ctl/ctl.h"
+#include "ctl/send.h"
+#include "serve/start.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define DEFAULT_CONFIG "/etc/signet/signet.conf"
+#define DEFAULT_DATA   "/var/lib/signet"
+
+/* Words of the command line are NUL-terminated where they stand. */
+static const char *text(struct slice s, const char *standard)
+{
+	return s.n ? s.p : standard;
+}
+
+static int run(struct slice command, const struct ctl_args *a)
+{
+	const char *config = text(a->config, DEFAULT_CONFIG);
+
+	if (slice_eq(command, S("serve")))
+		return serve_run(config);
+	if (slice_eq(command, S("init")))
+		return serve_init(text(a->data, DEFAULT_DATA), text(a->hostname, a->demo ? "localhost" : ""), a->demo);
+	if (slice_eq(command, S("config check")))
+		return serve_config_check(a->n_words ? a->words[0].p : config);
+	if (slice_eq(command, S("config dump")))
+		return serve_config_dump(a->n_words ? a->words[0].p : config);
+	if (slice_eq(command, S("config table")))
+		return serve_config_table();
+	if (slice_eq(command, S("spool salvage")))
+		return serve_salvage(a->words[0].p, a->words[1].p, a->json);
+	if (slice_eq(command, S("send")))
+		return ctl_send(a, config);
+	return ctl_run(command, a);
+}
+
+int main(int argc, char **argv)
+{
+	struct ctl_args args;
+	struct slice command;
+	struct err e = { 0 };
+
+	if (argc > 1 && (!strcmp(argv[1], "help") || !strcmp(argv[1], "--help"))) {
+		ctl_help();
+		return 0;
+	}
+	if (argc > 1 && !strcmp(argv[1], "--version")) {
+		printf("signet %s\n", SIGNET_VERSION);
+		return 0;
+	}
+	if (!ctl_parse(argc - 1, argv + 1, &command, &args, &e)) {
+		fprintf(stderr, "signet: %s\n", e.text);
+		return EXIT_USAGE;
+	}
+	return run(command, &args);
+}

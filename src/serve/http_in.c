@@ -1,0 +1,244 @@
+#include "serve/http_in.h"
+
+#include "api/api.h"
+#include "base/timetext.h"
+#include "http/conn.h"
+#include "loop/stream.h"
+#include "ops/clock.h"
+#include "ops/log.h"
+#include "serve/server.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#define IN_MAX    65536
+#define BODY_MAX  (1u << 20)
+#define REPLY_MAX (16u << 20)
+#define TIME_MS   30000
+
+static const struct http_config config = {
+	.head_max = 16384,
+	.fields_max = 100,
+	.body_max = BODY_MAX,
+	.requests_max = 0,
+};
+
+struct conn {
+	struct home *home;
+	struct stream stream;
+	struct loop_timer timer;
+	struct http_conn *http;
+	struct buf in, out, body;
+	char actor[32];
+	bool closing;
+
+	struct job job;
+	bool busy, gone; /* a call is with a worker; the peer has left meanwhile */
+	uint32_t question;
+	struct api_call call;
+	struct api_status status;
+	struct slice method, path, query; /* copies: the machine may move on */
+	struct arena arena;
+};
+
+static void pump(struct conn *c);
+
+static void finish(struct conn *c)
+{
+	if (c->stream.fd >= 0)
+		stream_close(&c->stream);
+	loop_timer_cancel(&c->timer);
+	if (c->busy) {
+		c->gone = true;
+		return;
+	}
+	http_conn_free(c->http);
+	buf_wipe(&c->in);
+	buf_wipe(&c->out);
+	buf_wipe(&c->body);
+	arena_done(&c->arena);
+	free(c);
+}
+
+static void call_run(struct job *job, void *store)
+{
+	struct conn *c = (struct conn *)(void *)((char *)job - offsetof(struct conn, job));
+	struct server *s = c->home->server;
+	struct api_context ctx = { store, s->spool_backend, s->spool, &c->status };
+
+	c->call.ctx = &ctx;
+	api_run(&c->call);
+	c->call.ctx = NULL;
+}
+
+static void reply(struct conn *c)
+{
+	char date_text[40];
+	struct buf date = { .p = date_text, .cap = sizeof date_text, .max = sizeof date_text };
+	struct http_reply r = { .status = c->call.status, .content_type = S("application/json"),
+		.body = buf_slice(&c->call.reply) };
+
+	/* RFC 9110 5.6.7 says GMT where RFC 5322 says +0000. */
+	time_add_rfc5322(&date, clock_wall_ms());
+	date.n -= 5;
+	buf_add(&date, S("GMT"));
+	r.date = buf_slice(&date);
+	http_conn_reply(c->http, c->question, &r, &c->out);
+}
+
+static void call_done(struct job *job)
+{
+	struct conn *c = (struct conn *)(void *)((char *)job - offsetof(struct conn, job));
+
+	c->busy = false;
+	log_event(LOG_CONTROL, F_CSTR("actor", c->actor), F_STR("method", c->method),
+	    F_STR("path", c->path), F_U64("status", c->call.status));
+	if (!c->gone)
+		reply(c);
+	buf_wipe(&c->call.reply);
+	arena_done(&c->arena);
+	buf_wipe(&c->body);
+	if (c->gone)
+		finish(c);
+	else
+		pump(c);
+}
+
+static void ask(struct conn *c, uint32_t question)
+{
+	struct server *s = c->home->server;
+
+	c->question = question;
+	arena_init(&c->arena, 65536);
+	c->method = arena_dup(&c->arena, http_method(c->http));
+	c->path = arena_dup(&c->arena, http_path(c->http));
+	c->query = arena_dup(&c->arena, http_query(c->http));
+	c->status = (struct api_status){
+		.started_ms = s->started_ms,
+		.connections = atomic_load(&s->connections),
+		.accepted = atomic_load(&s->accepted),
+		.memory = atomic_load(&s->memory),
+		.log_dropped = log_dropped(),
+		.spool_broken = atomic_load(&s->spool_broken),
+		.stopping = atomic_load(&s->stopping),
+	};
+	c->call = (struct api_call){ .method = c->method, .path = c->path, .query = c->query,
+		.body = buf_slice(&c->body), .actor = slice_str(c->actor), .now_ms = clock_wall_ms() };
+	buf_init(&c->call.reply, REPLY_MAX);
+	c->job = (struct job){ .run = call_run, .done = call_done, .home = c->home->loop };
+	c->busy = lane_post(s->work, &c->job);
+	if (!c->busy) {
+		c->call.status = 503;
+		reply(c);
+	}
+}
+
+/* True: more may follow at once. */
+static bool step(struct conn *c)
+{
+	struct slice in = buf_slice(&c->in);
+	struct http_event ev;
+	bool more = true;
+
+	switch (http_conn_step(c->http, &in, &c->out, &ev)) {
+	case HTTP_GOT_HEAD: break;
+	case HTTP_GOT_BODY: buf_add(&c->body, ev.body); break;
+	case HTTP_ASK_REPLY: ask(c, ev.question); break;
+	case HTTP_DO_CLOSE:
+		c->closing = true;
+		more = false;
+		break;
+	case HTTP_WANT_INPUT:
+	case HTTP_WANT_FLUSH:
+	case HTTP_WANT_REPLY: more = false; break;
+	}
+	buf_shift(&c->in, c->in.n - in.n);
+	return more && !c->busy;
+}
+
+static void pump(struct conn *c)
+{
+	bool again = true;
+
+	while (again) {
+		again = false;
+		while (!c->busy && step(c))
+			;
+		if (c->out.n && stream_write(&c->stream, &c->out) >= STREAM_EOF) {
+			finish(c);
+			return;
+		}
+		if (c->closing && !c->out.n) {
+			finish(c);
+			return;
+		}
+		if (c->busy || c->out.n)
+			break;
+		switch (stream_read(&c->stream, &c->in, IN_MAX - c->in.n)) {
+		case STREAM_OK: again = true; break;
+		case STREAM_AGAIN: break;
+		case STREAM_EOF:
+		case STREAM_CUT:
+		case STREAM_ERROR:
+			http_conn_eof(c->http);
+			again = !c->closing;
+			break;
+		}
+	}
+	stream_want(&c->stream, !c->busy && !c->out.n, c->out.n > 0);
+	loop_timer_set(&c->timer, TIME_MS);
+}
+
+static void on_ready(void *arg)
+{
+	pump(arg);
+}
+
+static void on_late(void *arg)
+{
+	struct conn *c = arg;
+
+	if (c->busy) {
+		loop_timer_set(&c->timer, TIME_MS);
+		return;
+	}
+	if (c->out.n) {
+		finish(c);
+		return;
+	}
+	http_conn_expire(c->http, &c->out);
+	pump(c);
+}
+
+void http_in_accept(struct home *home, int fd)
+{
+	static const char denied[] = "HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+	struct conn *c;
+	uid_t uid;
+	pid_t pid;
+
+	if (!stream_peer_cred(fd, &uid, &pid) || (uid != 0 && uid != geteuid())) {
+		if (write(fd, denied, sizeof denied - 1) < 0)
+			log_event(LOG_WARNING, F_CSTR("about", "a control call was refused"));
+		close(fd);
+		return;
+	}
+	c = calloc(1, sizeof *c);
+	if (c)
+		c->http = http_conn_new(&config);
+	if (!c || !c->http || !stream_init(&c->stream, home->loop, fd, on_ready, c)) {
+		if (c)
+			http_conn_free(c->http);
+		free(c);
+		close(fd);
+		return;
+	}
+	c->home = home;
+	snprintf(c->actor, sizeof c->actor, "uid:%u pid:%d", (unsigned)uid, (int)pid);
+	buf_init(&c->in, IN_MAX);
+	buf_init(&c->out, REPLY_MAX + 65536);
+	buf_init(&c->body, BODY_MAX);
+	loop_timer_init(&c->timer, home->loop, on_late, c);
+	pump(c);
+}

@@ -1,0 +1,58 @@
+/* serve/server.h -- everything the drivers share. Made by start.c, read by all; what changes
+ * while it runs says so and how it is guarded. */
+#ifndef SERVE_SERVER_H
+#define SERVE_SERVER_H
+
+#include "account/key.h"
+#include "keyring/keyring.h"
+#include "loop/loop.h"
+#include "loop/tls.h"
+#include "loop/work.h"
+#include "ops/conf.h"
+#include "relay/route.h"
+#include "relay/submit.h"
+#include "serve/tally.h"
+#include "spool/spool.h"
+#include "store/store.h"
+
+#include <stdatomic.h>
+
+struct deliver;
+
+/* A loop thread and what belongs to it alone. */
+struct home {
+	struct loop *loop;
+	struct server *server;
+	struct sender_cache *senders;
+	struct smtp_in_home *smtp_in;
+	unsigned index;
+};
+
+struct server {
+	const struct conf *conf;
+	struct keyring *keyring;
+	struct store *store;
+	const struct spool_backend *spool_backend;
+	struct spool *spool;
+
+	struct home *homes;
+	unsigned n_homes;
+	struct lane *work;       /* SQL; context: struct store_handle */
+	struct lane *files;      /* body files, queued messages, the capture Maildir */
+	struct lane *names;      /* name service: may hang without harm to the others */
+	struct batch *committer; /* jobs: struct commit */
+
+	struct submit_conf submit;
+	struct routes routes;
+	struct deliver *deliver; /* belongs to home 0 */
+
+	struct tally *addresses, *accounts;
+	atomic_uint_fast64_t memory;      /* bytes of bodies held in memory */
+	atomic_uint_fast64_t connections; /* SMTP connections open */
+	atomic_uint_fast64_t accepted;    /* messages since the start */
+	atomic_bool spool_broken;         /* a commit failed: nothing is accepted until restart */
+	atomic_bool stopping;
+	uint64_t started_ms;
+};
+
+#endif

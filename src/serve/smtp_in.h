@@ -1,0 +1,37 @@
+/* serve/smtp_in.h -- where an SMTP client meets the relay: the driver of smtp/session.
+ *
+ * Glue only: it moves bytes between stream and session, turns questions into calls and jobs, and
+ * verdicts into answers. It owns every deadline. */
+#ifndef SERVE_SMTP_IN_H
+#define SERVE_SMTP_IN_H
+
+#include "loop/stream.h"
+#include "loop/tls.h"
+#include "smtp/session.h"
+
+struct home;
+struct server;
+
+/* One listener of the configuration, shared by the loops; made at start. */
+struct smtp_door {
+	struct server *server;
+	struct slice name;
+	struct smtp_config session;
+	struct tls_server *tls; /* NULL: no TLS could be set up (sessions answer 454) */
+};
+
+/* The connections of one loop thread. */
+struct smtp_in_home;
+struct smtp_in_home *smtp_in_home_new(struct home *);
+void smtp_in_home_free(struct smtp_in_home *);
+
+/* Takes over an accepted socket, or closes it with 421 when a limit is reached. */
+void smtp_in_accept(struct home *, const struct smtp_door *, int fd);
+
+/* No new transactions: each connection says 421 4.3.2 as soon as it legally can; now: at once. */
+void smtp_in_shutdown(struct smtp_in_home *, bool now);
+/* Closes what is left. */
+void smtp_in_abort(struct smtp_in_home *);
+size_t smtp_in_open(const struct smtp_in_home *);
+
+#endif

@@ -1,0 +1,17 @@
+/* serve/smtp_out.h -- handing on to a smart host: the driver of smtp/client.
+ *
+ * A connection belongs to the first loop. It takes deliveries from the schedule one by one, reads
+ * each message on the files lane, feeds it to the machine, and settles every recipient with the
+ * remote's answer. */
+#ifndef SERVE_SMTP_OUT_H
+#define SERVE_SMTP_OUT_H
+
+#include <stdbool.h>
+
+struct deliver;
+struct site;
+
+/* Begins a connection for the site. False: it could not be started. */
+bool smtp_out_start(struct deliver *, struct site *);
+
+#endif
