@@ -73,7 +73,7 @@ def test_keys(lab, s):
     shown = json.dumps(s.ctl("key", "show", kid))
     check(kid in shown and "mail.send" in shown and key.split(".")[2] not in shown, "show", shown)
     wants(s, 0, "key", "revoke", kid)
-    check("revoked" in json.dumps(s.ctl("key", "show", kid)), "revoked is shown")
+    equal(s.ctl("key", "show", kid)["state"], "revoked", "its state")
 
 
 def test_import(lab, s):
@@ -97,9 +97,9 @@ def test_accounts_and_domains(lab, s):
     wants(s, 0, "domain", "add", "second.example", "--account", "second", "--verified")
     wants(s, 73, "domain", "add", "second.example", "--account", "shop", "--verified")
     check("second.example" in wants(s, 0, "domain", "list", "--account", "second"), "listed")
-    wants(s, 0, "domain", "remove", "second.example")
+    wants(s, 0, "domain", "remove", "second.example", "--account", "second")
     wants(s, 0, "domain", "add", "Second.Example", "--account", "shop", "--verified")
-    wants(s, 66, "domain", "remove", "unknown.example")
+    wants(s, 66, "domain", "remove", "unknown.example", "--account", "shop")
 
 
 def test_send(lab, s):
@@ -120,11 +120,10 @@ def test_status_and_queue(lab, s):
     with s.login() as c:
         reply(c.message(s.sender, "you@example.com", f"From: {s.sender}\r\n\r\nhi\r\n"), "250 *")
         st = s.ctl("status")
-        check(isinstance(st, dict) and st, "status", st)
+        equal((st["state"], st["pid"], st["accepted"] >= 1), ("running", s.pid(), True), str(st))
     wants(s, 0, "status")
     s.wait_empty()
-    equal(s.ctl("queue", "list")["messages"] if isinstance(s.ctl("queue", "list"), dict)
-          else s.ctl("queue", "list"), [], "an empty list")
+    equal(s.ctl("queue", "list")["messages"], [], "an empty list")
     wants(s, 0, "queue", "count")
     wants(s, 0, "queue", "damaged")
 

@@ -71,7 +71,7 @@ def test_domain_taken_away(lab):
     s = lab.signet()
     with s.login() as c:
         reply(one(c, s, "before"), "250 2.0.0 *")
-        s.ctl("domain", "remove", "shop.example")
+        s.ctl("domain", "remove", "shop.example", "--account", "shop")
         time.sleep(1)
         reply(one(c, s, "after"), "550 5.7.1 The from address does not match a verified Sender "
                                   "Identity*")

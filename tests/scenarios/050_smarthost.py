@@ -145,13 +145,15 @@ def test_refused_for_good_is_kept_and_shown(lab):
     mid = hand_over(s, ["good@example.com", "bad@example.com"])
     h.wait(1)
     equal(h.messages[0].rcpts, ["good@example.com"], "the good one is taken")
-    wait_for("the failure in the queue", 10, lambda: s.count()["failed_rcpts"] == 1)
+    wait_for("the failure in the queue", 10, lambda: s.count()["failed_recipients"] == 1)
     time.sleep(1.5)
     equal(len([a for a in h.attempts if a[1] == "bad@example.com"]), 1, "it is not tried again")
-    shown = s.ctl("queue", "show", mid)
-    check("5.1.1 nobody" in str(shown), "the reply is shown", shown)
-    rows = s.ctl("queue", "list", "--state", "failed")
-    check(mid in str(rows), "listed", rows)
+    shown = {r["to"]: r for r in s.ctl("queue", "show", mid)["recipients"]}
+    equal({to: r["state"] for to, r in shown.items()},
+          {"good@example.com": "delivered", "bad@example.com": "failed"}, "states")
+    check("5.1.1 nobody" in shown["bad@example.com"]["reply"], "the reply is shown", shown)
+    rows = s.ctl("queue", "list", "--state", "failed")["messages"]
+    equal([r["id"] for r in rows], [mid], "listed")
     text = s.run("queue", "show", mid)
     check("\x1b" not in text, "no escapes reach the terminal", text)
 
@@ -289,5 +291,5 @@ def test_real_postfix_refuses(lab):
     s = lab.signet(route(p.port, "may"))
     mid = hand_over(s, ["known@example.com", "unknown@example.com"])
     p.wait(1)
-    wait_for("the failure in the queue", 10, lambda: s.count()["failed_rcpts"] == 1)
+    wait_for("the failure in the queue", 10, lambda: s.count()["failed_recipients"] == 1)
     check("5.1.1" in str(s.ctl("queue", "show", mid)), "Postfix's reply is kept")
