@@ -184,8 +184,9 @@ class Signet:
                 return True
             except (OSError, raw.Closed):
                 return False
-        return any((parse_line(line) or {}).get("event") == "started"
-                   for line in self.log_lines[self.first_line:])
+        listeners = [k for k in self.options if isinstance(k, tuple) and k[0] == "listener"]
+        return sum((parse_line(line) or {}).get("event") == "listening"
+                   for line in self.log_lines[self.first_line:]) >= len(listeners)
 
     def read_log(self, pipe):
         with pipe:

@@ -1,4 +1,5 @@
 """Handing on: aiosmtpd and a real Postfix as smart hosts, and next hops that misbehave."""
+import os
 import re
 import time
 
@@ -16,6 +17,13 @@ def route(port, tls="none", **more):
             ("route", "onward"): {"domains": ["*"], "type": "smarthost", "host": "127.0.0.1",
                                   "port": port, "tls": tls, **more},
             "retry": dict(QUICK)}
+
+
+def password_file(lab, text):
+    path = os.path.join(lab.make_dir("pw"), "password")
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600), "w") as f:
+        f.write(text + "\n")
+    return path
 
 
 def message(s, body="hi\r\n", subject="onward", to="you@example.com"):
@@ -68,8 +76,7 @@ def test_many_messages_reuse_connections(lab):
 
 def test_starttls_and_auth(lab):
     h = lab.peer("smarthost", tls=True, user="relay", password="s3cret word", require_tls=True)
-    pw = lab.make_dir("pw") + "/password"
-    open(pw, "w", encoding="utf-8").write("s3cret word\n")
+    pw = password_file(lab, "s3cret word")
     s = lab.signet(route(h.port, "must", user="relay", password_file=pw))
     s.secrets += ["s3cret word"]
     hand_over(s)
@@ -78,10 +85,23 @@ def test_starttls_and_auth(lab):
     equal(m.user, "relay", "authenticated as")
 
 
+def test_password_file_that_others_may_read(lab):
+    """Refused at the start, as any wrong configuration: 78, one line."""
+    path = password_file(lab, "s3cret")
+    os.chmod(path, 0o644)
+    s = lab.signet(route(9, "must", user="relay", password_file=path), start=False)
+    s.start(wait=False)
+    equal(s.process.wait(20), 78, "exit code")
+    s.process = None
+    s.reader.join(5)
+    said = [x for x in s.log_lines if x]
+    check(len(said) == 1 and path in said[0] and "chmod" in said[0], "one line", said)
+    s.log_lines.clear()
+
+
 def test_wrong_password_keeps_the_message(lab):
     h = lab.peer("smarthost", tls=True, user="relay", password="right")
-    pw = lab.make_dir("pw") + "/password"
-    open(pw, "w", encoding="utf-8").write("wrong-password\n")
+    pw = password_file(lab, "wrong-password")
     s = lab.signet(route(h.port, "must", user="relay", password_file=pw))
     s.secrets += ["wrong-password"]
     hand_over(s)
@@ -274,8 +294,7 @@ def test_real_postfix(lab):
 
 def test_real_postfix_with_login(lab):
     p = lab.peer("postfix", tls=True, user="signet", password="postfix-password", require_tls=True)
-    pw = lab.make_dir("pw") + "/password"
-    open(pw, "w", encoding="utf-8").write("postfix-password\n")
+    pw = password_file(lab, "postfix-password")
     s = lab.signet(route(p.port, "must", user="signet", password_file=pw))
     s.secrets += ["postfix-password"]
     for i in range(5):
