@@ -30,12 +30,14 @@ void arena_done(struct arena *a)
 
 void *arena_alloc(struct arena *a, size_t n)
 {
-	const size_t align = sizeof(max_align_t);
+	const size_t align = _Alignof(max_align_t);
 	struct arena_block *b = a->blocks;
 	size_t cap;
 	char *at;
 
-	if (a->failed || n > a->max || a->used + (n + align) > a->max + align) {
+	/* used may pass max by the rounding of the last piece; n beyond half of the address space
+	 * would wrap below. */
+	if (a->failed || a->used > a->max || n > a->max - a->used || n > SIZE_MAX / 2) {
 		a->failed = true;
 		return NULL;
 	}

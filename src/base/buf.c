@@ -39,7 +39,7 @@ char *buf_room_for(struct buf *b, size_t n)
 		b->failed = true;
 		return NULL;
 	}
-	if (n <= b->cap - b->n)
+	if (b->p && n <= b->cap - b->n)
 		return b->p + b->n;
 	while (cap - b->n < n)
 		cap = cap > b->max / 2 ? b->max : cap * 2;
