@@ -253,6 +253,10 @@ static void arena_ceiling(void **state)
 	assert_true(got >= 600 && got <= 1000);
 	arena_done(&a);
 	arena_init(&a, 1000);
+	assert_non_null(arena_alloc(&a, 600));
+	assert_null(arena_alloc(&a, 401)); /* together too much */
+	arena_done(&a);
+	arena_init(&a, 1000);
 	assert_null(ARENA_ARRAY(&a, uint64_t, SIZE_MAX / 4)); /* the product wraps */
 	assert_true(a.failed);
 	arena_done(&a);

@@ -73,8 +73,11 @@ static void same(const struct map *map, const struct model *m)
 
 		while (i < KEYS && !slice_eq(key_of(m, i), key))
 			i++;
-		assert_true(i < KEYS && !seen[i] && m->value[i] == value);
-		seen[i] = true;
+		if (i == KEYS || seen[i])
+			fail_msg("a key that is not in the model, or twice");
+		else
+			seen[i] = true;
+		assert_ptr_equal(map_get(map, key), value);
 		n++;
 	}
 	assert_int_equal(n, m->n);
