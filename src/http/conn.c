@@ -199,7 +199,7 @@ static enum http_want read_run(struct http_conn *c, struct slice *in, struct htt
 	return HTTP_GOT_BODY;
 }
 
-/* 1 to 8 hex digits, nothing else. */
+/* Hex digits, at least one and nothing else; CHUNK_LINE has seen to it that 32 bits hold them. */
 static bool parse_size(struct slice digits, uint64_t *ret)
 {
 	uint64_t size = 0;
@@ -212,7 +212,7 @@ static bool parse_size(struct slice digits, uint64_t *ret)
 		size = size << 4 | (uint64_t)(ascii_digit(d) ? d - '0' : d - 'a' + 10);
 	}
 	*ret = size;
-	return digits.n > 0 && digits.n <= 8;
+	return digits.n > 0;
 }
 
 /* RFC 9112 7.1, without extensions. The state stays when more bytes are needed. */

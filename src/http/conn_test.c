@@ -197,6 +197,8 @@ static const struct row refused[] = {
 	{ "signed size", S(CHUNKED "-1\r\nx\r\n0\r\n\r\n"), LATE },
 	{ "size g", S(CHUNKED "g\r\nx\r\n0\r\n\r\n"), LATE },
 	{ "size of nothing", S(CHUNKED "\r\nx\r\n0\r\n\r\n"), LATE },
+	{ "size of nothing, and the end", S(CHUNKED "\r\n\r\n"), LATE },
+	{ "chunk ends in CR and another byte", S(CHUNKED "1\r\nx\rX0\r\n\r\n"), LATE },
 	{ "size of nine digits", S(CHUNKED "000000001\r\nx\r\n0\r\n\r\n"), LATE },
 	{ "size without end", S(CHUNKED "0000000000000000"), LATE },
 	{ "size that wraps", S(CHUNKED "10000000000000001\r\nx\r\n0\r\n\r\n"), LATE },
