@@ -126,7 +126,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (size < 1 || size > 8192)
 		return 0;
 	in = slice(data + 1, size - 1);
-	step = 1 + (data[0] & 0x7f) % 61;
+	step = 1 + (data[0] & 0x7fu) % 61;
 	begin(&whole, data[0] & 0x80);
 	begin(&parts, data[0] & 0x80);
 	feed(&whole, in);
