@@ -161,9 +161,10 @@ struct loop *loop_new(struct err *e)
 	l->wake_fd = -1;
 	l->armed = UINT64_MAX;
 	l->now = clock_mono_ms();
-	/* Each base belongs to one thread; the wake descriptor is the only way in. */
+	/* Each base belongs to one thread; the wake descriptor is the only way in. Not with
+	 * EPOLL_USE_CHANGELIST: a descriptor that is closed and handed out again within one turn
+	 * would count as unchanged, and its new owner never hear of anything. */
 	event_config_set_flag(cfg, EVENT_BASE_FLAG_NOLOCK);
-	event_config_set_flag(cfg, EVENT_BASE_FLAG_EPOLL_USE_CHANGELIST);
 	l->base = event_base_new_with_config(cfg);
 	l->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
 	if (!l->base || l->wake_fd < 0)

@@ -19,6 +19,7 @@
 
 static const struct http_config config = {
 	.head_max = 16384,
+	.target_max = 8192,
 	.fields_max = 100,
 	.body_max = BODY_MAX,
 	.requests_max = 0,
@@ -32,6 +33,7 @@ struct conn {
 	struct buf in, out, body;
 	char actor[32];
 	bool closing;
+	enum http_clock clock;
 
 	struct job job;
 	bool busy, gone; /* a call is with a worker; the peer has left meanwhile */
@@ -72,6 +74,14 @@ static void call_run(struct job *job, void *store)
 	c->call.ctx = NULL;
 }
 
+/* RFC 9110 5.6.7 says GMT where RFC 5322 says +0000. */
+static void add_date(struct buf *out)
+{
+	time_add_rfc5322(out, clock_wall_ms());
+	out->n -= 5;
+	buf_add(out, S("GMT"));
+}
+
 static void reply(struct conn *c)
 {
 	char date_text[40];
@@ -79,12 +89,17 @@ static void reply(struct conn *c)
 	struct http_reply r = { .status = c->call.status, .content_type = S("application/json"),
 		.body = buf_slice(&c->call.reply) };
 
-	/* RFC 9110 5.6.7 says GMT where RFC 5322 says +0000. */
-	time_add_rfc5322(&date, clock_wall_ms());
-	date.n -= 5;
-	buf_add(&date, S("GMT"));
+	add_date(&date);
 	r.date = buf_slice(&date);
 	http_conn_reply(c->http, c->question, &r, &c->out);
+}
+
+/* A request may have held a key, and the reply may have shown one. */
+static void forget_call(struct conn *c)
+{
+	buf_wipe(&c->call.reply);
+	buf_wipe(&c->body);
+	arena_done(&c->arena);
 }
 
 static void call_done(struct job *job)
@@ -96,9 +111,7 @@ static void call_done(struct job *job)
 	    F_STR("path", c->path), F_U64("status", c->call.status));
 	if (!c->gone)
 		reply(c);
-	buf_wipe(&c->call.reply);
-	arena_done(&c->arena);
-	buf_wipe(&c->body);
+	forget_call(c);
 	if (c->gone)
 		finish(c);
 	else
@@ -131,6 +144,7 @@ static void ask(struct conn *c, uint32_t question)
 	if (!c->busy) {
 		c->call.status = 503;
 		reply(c);
+		forget_call(c);
 	}
 }
 
@@ -139,8 +153,12 @@ static bool step(struct conn *c)
 {
 	struct slice in = buf_slice(&c->in);
 	struct http_event ev;
+	char date_text[40];
+	struct buf date = { .p = date_text, .cap = sizeof date_text, .max = sizeof date_text };
 	bool more = true;
 
+	add_date(&date);
+	http_conn_date(c->http, buf_slice(&date));
 	switch (http_conn_step(c->http, &in, &c->out, &ev)) {
 	case HTTP_GOT_HEAD: break;
 	case HTTP_GOT_BODY: buf_add(&c->body, ev.body); break;
@@ -155,6 +173,18 @@ static bool step(struct conn *c)
 	}
 	buf_shift(&c->in, c->in.n - in.n);
 	return more && !c->busy;
+}
+
+/* One deadline for each part of a request: bytes that trickle do not move it. */
+static void set_deadline(struct conn *c)
+{
+	enum http_clock now = http_conn_clock(c->http);
+
+	if (now == HTTP_CLOCK_NONE && !c->out.n)
+		loop_timer_cancel(&c->timer);
+	else if (now != c->clock || now == HTTP_CLOCK_NONE)
+		loop_timer_set(&c->timer, TIME_MS);
+	c->clock = now;
 }
 
 static void pump(struct conn *c)
@@ -187,7 +217,7 @@ static void pump(struct conn *c)
 		}
 	}
 	stream_want(&c->stream, !c->busy && !c->out.n, c->out.n > 0);
-	loop_timer_set(&c->timer, TIME_MS);
+	set_deadline(c);
 }
 
 static void on_ready(void *arg)
@@ -199,10 +229,8 @@ static void on_late(void *arg)
 {
 	struct conn *c = arg;
 
-	if (c->busy) {
-		loop_timer_set(&c->timer, TIME_MS);
+	if (c->busy)
 		return;
-	}
 	if (c->out.n) {
 		finish(c);
 		return;
@@ -240,5 +268,6 @@ void http_in_accept(struct home *home, int fd)
 	buf_init(&c->out, REPLY_MAX + 65536);
 	buf_init(&c->body, BODY_MAX);
 	loop_timer_init(&c->timer, home->loop, on_late, c);
+	c->clock = HTTP_CLOCK_NONE;
 	pump(c);
 }
