@@ -13,7 +13,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#define RING (1u << 20)
+#define RING           (1u << 20)
 #define LINE_MAX_BYTES 16384
 
 static const char *const names[] = {
@@ -41,9 +41,13 @@ static void add_escaped(struct buf *out, struct slice s)
 	static const char hex[] = "0123456789abcdef";
 	bool utf8;
 
-	s.n = s.n < LOG_TEXT_MAX ? s.n : LOG_TEXT_MAX;
-	/* A cut in the middle of a character makes the text invalid: its bytes are then shown. */
 	utf8 = utf8_valid(s);
+	if (s.n > LOG_TEXT_MAX) {
+		s.n = LOG_TEXT_MAX;
+		/* Not in the middle of a character. */
+		while (utf8 && ((unsigned char)s.p[s.n] & 0xc0) == 0x80)
+			s.n--;
+	}
 	for (size_t i = 0; i < s.n; i++) {
 		unsigned char c = (unsigned char)s.p[i];
 
@@ -51,6 +55,12 @@ static void add_escaped(struct buf *out, struct slice s)
 			char two[2] = { '\\', (char)c };
 
 			buf_add(out, slice(two, 2));
+		} else if (c == 0xc2 && utf8 && (unsigned char)s.p[i + 1] < 0xa0) {
+			/* U+0080 to U+009f: control characters, too, for some terminals. */
+			unsigned char low = (unsigned char)s.p[++i];
+			char six[6] = { '\\', 'u', '0', '0', hex[low >> 4], hex[low & 15] };
+
+			buf_add(out, slice(six, 6));
 		} else if (c < 0x20 || c == 0x7f || (c > 0x7f && !utf8)) {
 			char six[6] = { '\\', 'u', '0', '0', hex[c >> 4], hex[c & 15] };
 
@@ -82,7 +92,7 @@ static void add_field(struct buf *out, enum log_format format, const struct log_
 }
 
 void log_line(struct buf *out, enum log_format format, uint64_t unix_ms, enum log_name name,
-    const struct log_field *fields, size_t n)
+	      const struct log_field *fields, size_t n)
 {
 	bool json = format == LOG_JSON;
 
@@ -144,6 +154,12 @@ static void tell_dropped(void)
 		writer.dropped_told = writer.dropped;
 }
 
+/* Under the lock. */
+static bool time_over(void)
+{
+	return writer.stop && clock_mono_ms() >= writer.deadline_ms;
+}
+
 /* Waits until the reader takes more; false: give up (the end, and its time is over). */
 static bool writable(void)
 {
@@ -155,11 +171,20 @@ static bool writable(void)
 		if (poll(&p, 1, 100) > 0)
 			return true;
 		pthread_mutex_lock(&writer.lock);
-		over = writer.stop && clock_mono_ms() >= writer.deadline_ms;
+		over = time_over();
 		pthread_mutex_unlock(&writer.lock);
 		if (over)
 			return false;
 	}
+}
+
+static size_t lines_in(const char *p, size_t n)
+{
+	size_t lines = 0;
+
+	for (size_t i = 0; i < n; i++)
+		lines += p[i] == '\n';
+	return lines;
 }
 
 static void *writer_main(void *arg)
@@ -172,10 +197,12 @@ static void *writer_main(void *arg)
 
 		while (!writer.n && !writer.stop)
 			pthread_cond_wait(&writer.some, &writer.lock);
-		if (!writer.n)
+		/* A reader that takes a little now and then must not keep us, either. */
+		if (!writer.n || time_over())
 			break;
 		some = writer.n < RING - writer.from ? writer.n : RING - writer.from;
-		/* Small enough that poll's word holds for a pipe: it never blocks a write of this size. */
+		/* Small enough that poll's word holds for a pipe: it never blocks a write of this
+		 * size. */
 		some = some < 4096 ? some : 4096;
 		pthread_mutex_unlock(&writer.lock);
 		n = writable() ? write(writer.fd, writer.ring + writer.from, some) : -2;
@@ -184,13 +211,15 @@ static void *writer_main(void *arg)
 			break;
 		if (n < 0 && (errno == EINTR || errno == EAGAIN))
 			continue;
-		/* Nobody is there to read any more: the lines are lost, and counted as such. */
+		/* Nobody is there to read any more: the lines are lost, and counted as such. That
+		 * is told when a write succeeds again, or the telling would be lost in an endless
+		 * round. */
 		if (n < 0)
-			writer.dropped++;
-		n = n < 0 ? (ssize_t)some : n;
-		writer.from = (writer.from + (size_t)n) % RING;
-		writer.n -= (size_t)n;
-		tell_dropped();
+			writer.dropped += lines_in(writer.ring + writer.from, some);
+		writer.from = (writer.from + (n < 0 ? some : (size_t)n)) % RING;
+		writer.n -= n < 0 ? some : (size_t)n;
+		if (n > 0)
+			tell_dropped();
 	}
 	pthread_mutex_unlock(&writer.lock);
 	return NULL;
