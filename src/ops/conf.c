@@ -2,11 +2,13 @@
 #include "ops/conf_impl.h"
 
 #include "base/arena.h"
+#include "base/utf8.h"
 
 #include <confuse.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define ARENA_MAX   (16u << 20)
@@ -17,8 +19,12 @@ struct reading {
 	struct err *e;
 	struct slice dir; /* of the file, with its slash */
 	char opened[4096];
-	bool seen[OPTIONS_MAX * SECTIONS];
-	cfg_t *seen_in[SECTIONS];
+	/* By option: how many values it has got in the section that is being read; 0: not there
+	 * yet. */
+	size_t seen[OPTIONS_MAX * SECTIONS];
+	bool closed[OPTIONS_MAX * SECTIONS]; /* the list's end was seen */
+	char last[256];                      /* value of a list */
+	bool section_seen[SECTIONS];
 };
 
 static _Thread_local struct reading *reading;
@@ -33,10 +39,11 @@ static void on_error(cfg_t *cfg, const char *fmt, va_list ap)
 	char text[200];
 
 	vsnprintf(text, sizeof text, fmt, ap);
-	/* The first complaint is the cause. */
-	if (reading->e->kind == ERR_NONE)
-		err_set(reading->e, ERR_INPUT, "%s:%d: %s", cfg && cfg->filename ? cfg->filename : reading->opened,
-		    cfg ? cfg->line : 0, text);
+	/* The first complaint is the cause. A section that is not in the file has no line. */
+	if (reading->e->kind == ERR_NONE && cfg && cfg->line)
+		err_set(reading->e, ERR_INPUT, "%s:%d: %s", reading->opened, cfg->line, text);
+	else if (reading->e->kind == ERR_NONE)
+		err_set(reading->e, ERR_INPUT, "%s: %s", reading->opened, text);
 }
 
 static const struct conf_option *option_of(cfg_t *cfg, cfg_opt_t *opt, size_t *ret_i)
@@ -86,14 +93,20 @@ static bool check_value(const struct conf_option *o, struct slice value, struct 
 	case CONF_CHOICE:
 		if (in_choices(o->choices, value))
 			return true;
-		return err_set(e, ERR_INPUT, "\"%.*s\" is not one of: %s", SLICE_ARG(value), o->choices);
+		return err_set(e, ERR_INPUT, "\"%.*s\" is not one of: %s", SLICE_ARG(value),
+			       o->choices);
 	case CONF_STRING:
 	case CONF_PATH:
+		if (has_control(value))
+			return err_set(e, ERR_INPUT, "control characters are not allowed");
 		if (value.n >= o->min && value.n <= o->max)
 			return true;
-		return err_set(e, ERR_INPUT, "needs %llu to %llu characters", (unsigned long long)o->min,
-		    (unsigned long long)o->max);
-	case CONF_STRINGS: return value.n || err_set(e, ERR_INPUT, "an empty value in the list");
+		return err_set(e, ERR_INPUT, "needs %llu to %llu characters",
+			       (unsigned long long)o->min, (unsigned long long)o->max);
+	case CONF_STRINGS:
+		if (has_control(value))
+			return err_set(e, ERR_INPUT, "control characters are not allowed");
+		return value.n || err_set(e, ERR_INPUT, "an empty value in the list");
 	case CONF_READABLE:
 		if (!absolute(value, path, sizeof path))
 			return err_set(e, ERR_INPUT, "path too long");
@@ -101,6 +114,25 @@ static bool check_value(const struct conf_option *o, struct slice value, struct 
 			return err_set(e, ERR_INPUT, "%s: %s", path, strerror(errno));
 		return true;
 	}
+	return false;
+}
+
+static bool is_list(enum conf_type t)
+{
+	return t == CONF_STRINGS || t == CONF_READABLE;
+}
+
+/* The library calls after each value of a list, and once more at its closing brace: then there is
+ * the same value at the same length. Everything else that does not grow is a second list. */
+static bool began_anew(size_t i, size_t n, const char *last)
+{
+	bool same =
+	    n == reading->seen[i] && !strncmp(reading->last, last, sizeof reading->last - 1);
+
+	if (n < reading->seen[i] || (n == reading->seen[i] && (!same || reading->closed[i])))
+		return true;
+	reading->closed[i] = same;
+	snprintf(reading->last, sizeof reading->last, "%s", last);
 	return false;
 }
 
@@ -112,19 +144,13 @@ static int on_value(cfg_t *cfg, cfg_opt_t *opt)
 
 	if (!o)
 		return 0;
-	if (reading->seen_in[o->section] != cfg) {
-		reading->seen_in[o->section] = cfg;
-		for (size_t k = 0; k < conf_n_options; k++)
-			if (conf_options[k].section == o->section)
-				reading->seen[k] = false;
+	if (is_list(o->type) ? began_anew(i, n, cfg_opt_getnstr(opt, (unsigned)n - 1))
+			     : reading->seen[i] > 0) {
+		cfg_error(cfg, "%s is given twice", o->name);
+		return -1;
 	}
-	if (o->type != CONF_STRINGS && o->type != CONF_READABLE) {
-		if (reading->seen[i]) {
-			cfg_error(cfg, "%s is given twice", o->name);
-			return -1;
-		}
-		reading->seen[i] = true;
-	} else if (n > o->max) {
+	reading->seen[i] = n;
+	if (is_list(o->type) && n > o->max) {
 		cfg_error(cfg, "%s: more than %d values", o->name, (int)o->max);
 		return -1;
 	}
@@ -136,20 +162,35 @@ static int on_value(cfg_t *cfg, cfg_opt_t *opt)
 	return 0;
 }
 
-static bool is_list(enum conf_type t)
+/* At the end of a section. */
+static int on_section(cfg_t *cfg, cfg_opt_t *opt)
 {
-	return t == CONF_STRINGS || t == CONF_READABLE;
+	enum conf_section s = IN_SPOOL;
+
+	while (s < SECTIONS && strcmp(conf_sections[s].name, cfg_opt_name(opt)))
+		s++;
+	if (s == SECTIONS)
+		return 0;
+	/* The library would forget the first one. */
+	if (reading->section_seen[s] && !conf_sections[s].titled) {
+		cfg_error(cfg, "section %s is given twice", conf_sections[s].name);
+		return -1;
+	}
+	reading->section_seen[s] = true;
+	for (size_t k = 0; k < conf_n_options; k++)
+		if (conf_options[k].section == s)
+			reading->seen[k] = reading->closed[k] = 0;
+	return 0;
 }
 
-/* The library's option arrays, made from the table. */
+/* The library's option arrays, made from the table. Lists get their default in fill_list(): here it
+ * would count as a value that was given. */
 static cfg_opt_t *make_options(enum conf_section section, cfg_opt_t *at)
 {
 	for (size_t i = 0; i < conf_n_options; i++) {
 		const struct conf_option *o = &conf_options[i];
-		char all[] = "{\"*\"}"; /* the library copies it */
-		char *star = o->standard[0] ? all : NULL;
 		cfg_opt_t text = CFG_STR(o->name, o->standard, CFGF_NONE);
-		cfg_opt_t list = CFG_STR_LIST(o->name, star, CFGF_NONE);
+		cfg_opt_t list = CFG_STR_LIST(o->name, NULL, CFGF_NONE);
 
 		if (o->section == section)
 			*at++ = is_list(o->type) ? list : text;
@@ -164,9 +205,11 @@ static void set_validators(cfg_t *cfg)
 		char path[80];
 
 		snprintf(path, sizeof path, "%s%s%s", section ? section : "", section ? "|" : "",
-		    conf_options[i].name);
+			 conf_options[i].name);
 		cfg_set_validate_func(cfg, path, on_value);
 	}
+	for (enum conf_section s = IN_SPOOL; s < SECTIONS; s++)
+		cfg_set_validate_func(cfg, conf_sections[s].name, on_section);
 }
 
 static struct slice keep(struct arena *a, const struct conf_option *o, const char *value)
@@ -179,22 +222,33 @@ static struct slice keep(struct arena *a, const struct conf_option *o, const cha
 	return arena_dup(a, slice_str(value));
 }
 
-static bool fill_one(struct arena *a, const struct conf_option *o, cfg_t *cfg, void *to, struct err *e)
+/* A list with a default has one of one value. "{}" is no default but a list of nothing. */
+static void fill_list(struct arena *a, const struct conf_option *o, cfg_t *cfg, void *field)
+{
+	size_t n = cfg_size(cfg, o->name);
+	bool standard = o->standard[0] && !(cfg_getopt(cfg, o->name)->flags & CFGF_MODIFIED);
+	struct slice *at = ARENA_ARRAY(a, struct slice, n + 1);
+	struct conf_list list = { at, standard ? 1 : n };
+
+	if (at && standard)
+		at[0] = arena_dup(a, slice_str(o->standard));
+	for (size_t i = 0; at && i < n; i++)
+		at[i] = keep(a, o, cfg_getnstr(cfg, o->name, (unsigned)i));
+	memcpy(field, &list, sizeof list);
+}
+
+static bool fill_one(struct arena *a, const struct conf_option *o, cfg_t *cfg, void *to,
+		     struct err *e)
 {
 	void *field = (char *)to + o->at;
 
 	if (is_list(o->type)) {
-		size_t n = cfg_size(cfg, o->name);
-		struct slice *at = ARENA_ARRAY(a, struct slice, n ? n : 1);
-		struct conf_list list = { at, n };
-
-		for (size_t i = 0; at && i < n; i++)
-			at[i] = keep(a, o, cfg_getnstr(cfg, o->name, (unsigned)i));
-		memcpy(field, &list, sizeof list);
+		fill_list(a, o, cfg, field);
 	} else if (o->type == CONF_UINT || o->type == CONF_SIZE || o->type == CONF_DURATION) {
 		uint64_t v = 0;
 
-		if (!conf_number(o->type, slice_str(cfg_getstr(cfg, o->name)), o->min, o->max, &v, e))
+		if (!conf_number(o->type, slice_str(cfg_getstr(cfg, o->name)), o->min, o->max, &v,
+				 e))
 			return false;
 		memcpy(field, &v, sizeof v);
 	} else {
@@ -208,7 +262,8 @@ static bool fill_one(struct arena *a, const struct conf_option *o, cfg_t *cfg, v
 static bool fill(struct arena *a, enum conf_section section, cfg_t *cfg, void *to, struct err *e)
 {
 	for (size_t i = 0; i < conf_n_options; i++)
-		if (conf_options[i].section == section && !fill_one(a, &conf_options[i], cfg, to, e))
+		if (conf_options[i].section == section &&
+		    !fill_one(a, &conf_options[i], cfg, to, e))
 			return false;
 	return true;
 }
@@ -219,12 +274,19 @@ static bool complain(cfg_t *cfg, const char *text)
 	return false;
 }
 
+/* About something that is not in the file. */
+static bool missing(struct err *e, const char *text)
+{
+	return err_set(e, ERR_INPUT, "%s: %s", reading->opened, text);
+}
+
 static bool name_fits(cfg_t *sec)
 {
 	struct slice name = slice_str(cfg_title(sec));
 
 	for (size_t i = 0; i < name.n; i++)
-		if (!ascii_digit(name.p[i]) && !(name.p[i] >= 'a' && name.p[i] <= 'z') && name.p[i] != '-')
+		if (!ascii_digit(name.p[i]) && !(name.p[i] >= 'a' && name.p[i] <= 'z') &&
+		    name.p[i] != '-')
 			name.n = 0;
 	return (name.n && name.n <= 32) || complain(sec, "a name has 1 to 32 of a-z, 0-9 and -");
 }
@@ -245,11 +307,13 @@ static bool fill_listeners(struct holder *h, cfg_t *cfg, struct err *e)
 	}
 	h->conf.listeners = at;
 	h->conf.n_listeners = n;
-	return n || err_set(e, ERR_INPUT, "%s: no listener is configured", reading->opened);
+	return n || missing(e, "no listener is configured");
 }
 
 static bool check_route(const struct conf_route *r, cfg_t *sec)
 {
+	if (!r->domains.n)
+		return complain(sec, "route: domains is empty");
 	if (slice_eq(r->type, S("capture")))
 		return r->path.n || complain(sec, "route: a capture needs a path");
 	if (!r->host.n)
@@ -285,31 +349,52 @@ static bool fill_all(struct holder *h, cfg_t *cfg, struct err *e)
 	struct conf *c = &h->conf;
 
 	for (enum conf_section s = IN_TOP; s < IN_LISTENER; s++)
-		if (!fill(&h->arena, s, conf_sections[s].name ? cfg_getsec(cfg, conf_sections[s].name) : cfg, c, e))
+		if (!fill(&h->arena, s,
+			  conf_sections[s].name ? cfg_getsec(cfg, conf_sections[s].name) : cfg, c,
+			  e))
 			return false;
 	if (!fill_listeners(h, cfg, e) || !fill_routes(h, cfg, e))
 		return false;
 	if (c->tls.certificate.n != c->tls.key.n)
-		return complain(cfg_getsec(cfg, "tls"), "tls: as many keys as certificates are needed");
+		return missing(e, "tls: as many keys as certificates are needed");
 	if (!c->tls.certificate.n)
-		return complain(cfg_getsec(cfg, "tls"), "tls: a certificate is needed");
+		return missing(e, "tls: a certificate is needed");
 	if (c->spool.body_memory < c->limits.header_size)
-		return complain(cfg_getsec(cfg, "spool"), "spool: body_memory is smaller than limits.header_size");
+		return missing(e, "spool: body_memory is smaller than limits.header_size");
 	return true;
+}
+
+/* The library ends the process when it cannot read what it opened, so a directory is not for it. */
+static int parse(cfg_t *cfg, const char *path)
+{
+	FILE *f = fopen(path, "re");
+	struct stat s;
+	int rc;
+
+	if (!f)
+		return CFG_FILE_ERROR;
+	if (fstat(fileno(f), &s) || S_ISDIR(s.st_mode)) {
+		fclose(f);
+		errno = EISDIR;
+		return CFG_FILE_ERROR;
+	}
+	cfg->line = 1;
+	rc = cfg_parse_fp(cfg, f);
+	fclose(f);
+	return rc;
 }
 
 static bool read_file(struct holder *h, const char *path, struct err *e)
 {
-	static cfg_opt_t none[1] = { CFG_END() };
 	cfg_opt_t opts[SECTIONS][OPTIONS_MAX];
 	cfg_opt_t *end = make_options(IN_TOP, opts[IN_TOP]);
 	cfg_t *cfg;
 	bool ok = false;
 
-	(void)none;
 	for (enum conf_section s = IN_SPOOL; s < SECTIONS; s++) {
 		cfg_opt_t plain = CFG_SEC(conf_sections[s].name, opts[s], CFGF_NONE);
-		cfg_opt_t titled = CFG_SEC(conf_sections[s].name, opts[s], CFGF_MULTI | CFGF_TITLE | CFGF_NO_TITLE_DUPES);
+		cfg_opt_t titled = CFG_SEC(conf_sections[s].name, opts[s],
+					   CFGF_MULTI | CFGF_TITLE | CFGF_NO_TITLE_DUPES);
 		cfg_opt_t stop = CFG_END();
 
 		*make_options(s, opts[s]) = stop;
@@ -325,7 +410,7 @@ static bool read_file(struct holder *h, const char *path, struct err *e)
 		return err_set(e, ERR_LATER, "out of memory");
 	cfg_set_error_function(cfg, on_error);
 	set_validators(cfg);
-	switch (cfg_parse(cfg, path)) {
+	switch (parse(cfg, path)) {
 	case CFG_SUCCESS: ok = fill_all(h, cfg, e); break;
 	case CFG_FILE_ERROR: err_set(e, ERR_INPUT, "%s: %s", path, strerror(errno)); break;
 	default:

@@ -5,7 +5,8 @@ static void add_quoted(struct buf *out, struct slice s)
 {
 	buf_addc(out, '"');
 	for (size_t i = 0; i < s.n; i++) {
-		if (s.p[i] == '"' || s.p[i] == '\\')
+		/* "${NAME}" would be taken from the environment. */
+		if (s.p[i] == '"' || s.p[i] == '\\' || s.p[i] == '$')
 			buf_addc(out, '\\');
 		buf_addc(out, s.p[i]);
 	}
@@ -105,7 +106,8 @@ void conf_table(struct buf *out)
 		for (size_t i = 0; i < conf_n_options; i++)
 			if (conf_options[i].section == s)
 				buf_addf(out, "| `%s` | %s | `%s` | %s |\n", conf_options[i].name,
-				    type_name(&conf_options[i]), conf_options[i].standard, conf_options[i].about);
+					 type_name(&conf_options[i]), conf_options[i].standard,
+					 conf_options[i].about);
 		buf_addc(out, '\n');
 	}
 }
