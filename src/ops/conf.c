@@ -8,9 +8,9 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
+#define FILE_MAX    (1 << 20)
 #define ARENA_MAX   (16u << 20)
 #define OPTIONS_MAX 48 /* of one section */
 
@@ -25,6 +25,8 @@ struct reading {
 	bool closed[OPTIONS_MAX * SECTIONS]; /* the list's end was seen */
 	char last[256];                      /* value of a list */
 	bool section_seen[SECTIONS];
+	int end_line, error_line;
+	bool ended;
 };
 
 static _Thread_local struct reading *reading;
@@ -40,9 +42,10 @@ static void on_error(cfg_t *cfg, const char *fmt, va_list ap)
 
 	vsnprintf(text, sizeof text, fmt, ap);
 	/* The first complaint is the cause. A section that is not in the file has no line. */
-	if (reading->e->kind == ERR_NONE && cfg && cfg->line)
+	if (reading->e->kind == ERR_NONE && cfg && cfg->line) {
+		reading->error_line = cfg->line;
 		err_set(reading->e, ERR_INPUT, "%s:%d: %s", reading->opened, cfg->line, text);
-	else if (reading->e->kind == ERR_NONE)
+	} else if (reading->e->kind == ERR_NONE)
 		err_set(reading->e, ERR_INPUT, "%s: %s", reading->opened, text);
 }
 
@@ -198,6 +201,18 @@ static cfg_opt_t *make_options(enum conf_section section, cfg_opt_t *at)
 	return at;
 }
 
+/* Behind the last line of the file. The library takes the end of a file for the end of every
+ * section and comment that is still open: when this line does not count as what it is, the file is
+ * cut. */
+#define END "the-end-of-the-file"
+
+static int on_end(cfg_t *cfg, cfg_opt_t *opt)
+{
+	(void)opt;
+	reading->ended = cfg->line == reading->end_line;
+	return 0;
+}
+
 static void set_validators(cfg_t *cfg)
 {
 	for (size_t i = 0; i < conf_n_options; i++) {
@@ -210,6 +225,7 @@ static void set_validators(cfg_t *cfg)
 	}
 	for (enum conf_section s = IN_SPOOL; s < SECTIONS; s++)
 		cfg_set_validate_func(cfg, conf_sections[s].name, on_section);
+	cfg_set_validate_func(cfg, END, on_end);
 }
 
 static struct slice keep(struct arena *a, const struct conf_option *o, const char *value)
@@ -364,32 +380,105 @@ static bool fill_all(struct holder *h, cfg_t *cfg, struct err *e)
 	return true;
 }
 
-/* The library ends the process when it cannot read what it opened, so a directory is not for it. */
-static int parse(cfg_t *cfg, const char *path)
+/* How many bytes the comment at s has, its line's end not counted; 0: there is none. "//" begins
+ * one only where a word could begin: "http://" is one. */
+static size_t comment_at(struct slice s, bool fresh)
+{
+	size_t n = 2;
+
+	if (slice_starts(s, S("/*"))) {
+		while (n < s.n && !slice_starts(slice_from(s, n), S("*/")))
+			n++;
+		return n < s.n ? n + 2 : s.n;
+	}
+	if (!slice_starts(s, S("#")) && !(fresh && slice_starts(s, S("//"))))
+		return 0;
+	for (n = 0; n < s.n && s.p[n] != '\n';)
+		n++;
+	return n;
+}
+
+/* Turns comments into spaces: the library counts the lines of comments wrong. They begin where a
+ * word could begin; "a#b" and "http://" are words. One that has no end swallows END. */
+static void blank_comments(struct buf *text)
+{
+	bool fresh = true;
+	char quote = 0;
+
+	for (size_t i = 0; i < text->n; i++) {
+		char c = text->p[i];
+		size_t n = quote ? 0 : comment_at(slice_from(buf_slice(text), i), fresh);
+
+		for (size_t k = i; k < i + n; k++)
+			if (text->p[k] != '\n')
+				text->p[k] = ' ';
+		if (n) {
+			i += n - 1;
+		} else if (quote) {
+			i += c == '\\'; /* what is escaped does not end it */
+			quote = c == quote ? 0 : quote;
+		} else {
+			fresh = memchr(" \t\r\n={}(),+\"'", c, 13);
+			quote = fresh && (c == '"' || c == '\'') ? c : 0;
+		}
+	}
+}
+
+/* The whole file, NUL-terminated, with END; the library ends the process when it cannot read. */
+static bool load(const char *path, struct buf *text, struct err *e)
 {
 	FILE *f = fopen(path, "re");
-	struct stat s;
-	int rc;
+	char some[4096];
+	size_t n;
+	bool ok;
 
-	if (!f)
-		return CFG_FILE_ERROR;
-	if (fstat(fileno(f), &s) || S_ISDIR(s.st_mode)) {
+	errno = 0;
+	while (f && (n = fread(some, 1, sizeof some, f)) > 0)
+		buf_add(text, slice(some, n));
+	ok = (f || !access(path, R_OK)) && !(f && ferror(f));
+	if (!ok)
+		err_set(e, ERR_INPUT, "%s: %s", path, strerror(errno));
+	if (f)
 		fclose(f);
-		errno = EISDIR;
-		return CFG_FILE_ERROR;
-	}
-	cfg->line = 1;
-	rc = cfg_parse_fp(cfg, f);
-	fclose(f);
-	return rc;
+	if (text->n && text->p[text->n - 1] != '\n')
+		buf_addc(text, '\n');
+	reading->end_line = 1;
+	for (size_t i = 0; i < text->n; i++)
+		reading->end_line += text->p[i] == '\n';
+	buf_add(text, S(END " = 1\n"));
+	blank_comments(text);
+	buf_addc(text, '\0');
+	if (ok && text->failed)
+		return err_set(e, ERR_INPUT, "%s: more than %d bytes", path, FILE_MAX);
+	return ok;
+}
+
+static bool parse(cfg_t *cfg, const char *path, struct err *e)
+{
+	struct buf text;
+	bool loaded;
+	int rc = CFG_PARSE_ERROR;
+
+	buf_init(&text, FILE_MAX + 64);
+	loaded = load(path, &text, e);
+	if (loaded)
+		rc = cfg_parse_buf(cfg, text.p);
+	buf_done(&text);
+	if (!loaded || (rc != CFG_SUCCESS && reading->error_line < reading->end_line && e->kind))
+		return false;
+	if (rc != CFG_SUCCESS || !reading->ended)
+		return err_set(e, ERR_INPUT, "%s: it ends inside a section, a value or a comment",
+			       path);
+	return true;
 }
 
 static bool read_file(struct holder *h, const char *path, struct err *e)
 {
+	cfg_opt_t last[] = { CFG_STR(END, "", CFGF_NONE), CFG_END() };
 	cfg_opt_t opts[SECTIONS][OPTIONS_MAX];
 	cfg_opt_t *end = make_options(IN_TOP, opts[IN_TOP]);
 	cfg_t *cfg;
-	bool ok = false;
+	bool ok;
 
 	for (enum conf_section s = IN_SPOOL; s < SECTIONS; s++) {
 		cfg_opt_t plain = CFG_SEC(conf_sections[s].name, opts[s], CFGF_NONE);
@@ -400,23 +489,14 @@ static bool read_file(struct holder *h, const char *path, struct err *e)
 		*make_options(s, opts[s]) = stop;
 		*end++ = conf_sections[s].titled ? titled : plain;
 	}
-	{
-		cfg_opt_t stop = CFG_END();
-
-		*end = stop;
-	}
+	*end++ = last[0];
+	*end = last[1];
 	cfg = cfg_init(opts[IN_TOP], CFGF_NONE);
 	if (!cfg)
 		return err_set(e, ERR_LATER, "out of memory");
 	cfg_set_error_function(cfg, on_error);
 	set_validators(cfg);
-	switch (parse(cfg, path)) {
-	case CFG_SUCCESS: ok = fill_all(h, cfg, e); break;
-	case CFG_FILE_ERROR: err_set(e, ERR_INPUT, "%s: %s", path, strerror(errno)); break;
-	default:
-		if (e->kind == ERR_NONE)
-			err_set(e, ERR_INPUT, "%s: cannot be parsed", path);
-	}
+	ok = parse(cfg, path, e) && fill_all(h, cfg, e);
 	cfg_free(cfg);
 	return ok;
 }

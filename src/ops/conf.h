@@ -1,8 +1,8 @@
 /* ops/conf.h -- the configuration: one table of options, one immutable result.
  *
  * The file is in libconfuse syntax. Parser, defaults, ranges, `config dump` and the table in
- * docs/configuration.md come from the option table in conf_table.c. Sizes are bytes (suffix K, M, G),
- * durations are kept in milliseconds and need a unit (ms, s, m, h, d). */
+ * docs/configuration.md come from the option table in conf_table.c. Sizes are bytes (suffix K, M,
+ * G), durations are kept in milliseconds and need a unit (ms, s, m, h, d). */
 #ifndef OPS_CONF_H
 #define OPS_CONF_H
 
@@ -39,9 +39,10 @@ struct conf {
 		struct conf_list certificate, key;
 	} tls;
 	struct {
-		uint64_t line, auth_line, message, recipients, body_line, header_size, header_fields,
-		    received, commands, errors, auth_failures, messages_per_connection, connections,
-		    connections_per_address, connections_per_account, memory;
+		uint64_t line, auth_line, message, recipients, body_line, header_size,
+		    header_fields, received, commands, errors, auth_failures,
+		    messages_per_connection, connections, connections_per_address,
+		    connections_per_account, memory;
 		uint64_t time_login, time_tls, time_command, time_body, time_write, time_session,
 		    shutdown_grace, body_min_rate, body_grace;
 	} limits;
@@ -49,7 +50,8 @@ struct conf {
 		uint64_t first, factor, max, jitter, lifetime;
 	} retry;
 	struct {
-		uint64_t connect, greeting, ehlo, tls, auth, mail, rcpt, data, body, dot, quit, idle;
+		uint64_t connect, greeting, ehlo, tls, auth, mail, rcpt, data, body, dot, quit,
+		    idle;
 	} delivery;
 	struct {
 		struct slice format;

@@ -6,17 +6,28 @@
 
 enum conf_type {
 	CONF_STRING,
-	CONF_PATH,      /* a string; relative to the file's directory */
-	CONF_CHOICE,    /* one of `choices`, with spaces between */
+	CONF_PATH,   /* a string; relative to the file's directory */
+	CONF_CHOICE, /* one of `choices`, with spaces between */
 	CONF_UINT,
 	CONF_SIZE,
 	CONF_DURATION,
 	CONF_STRINGS,
-	CONF_READABLE,  /* list of paths that must be readable files */
+	CONF_READABLE, /* list of paths that must be readable files */
 };
 
-enum conf_section { IN_TOP, IN_SPOOL, IN_TLS, IN_LIMITS, IN_RETRY, IN_DELIVERY, IN_LOG, IN_LINKS,
-	IN_LISTENER, IN_ROUTE, SECTIONS };
+enum conf_section {
+	IN_TOP,
+	IN_SPOOL,
+	IN_TLS,
+	IN_LIMITS,
+	IN_RETRY,
+	IN_DELIVERY,
+	IN_LOG,
+	IN_LINKS,
+	IN_LISTENER,
+	IN_ROUTE,
+	SECTIONS
+};
 
 struct conf_option {
 	enum conf_section section;
@@ -40,6 +51,6 @@ extern const struct conf_section_info conf_sections[SECTIONS];
 
 /* Text to number by type. ERR_INPUT says what is wrong with it. */
 bool conf_number(enum conf_type, struct slice text, uint64_t min, uint64_t max, uint64_t *ret,
-    struct err *e);
+		 struct err *e);
 
 #endif

@@ -1,13 +1,13 @@
 /* ops/conf_table.c -- every option there is. */
 #include "ops/conf_impl.h"
 
-#define KI *1024ull
-#define MI *1024ull * 1024
-#define GI *1024ull * 1024 * 1024
-#define SEC *1000ull
-#define MIN *60000ull
+#define KI   *1024ull
+#define MI   *1024ull * 1024
+#define GI   *1024ull * 1024 * 1024
+#define SEC  *1000ull
+#define MIN  *60000ull
 #define HOUR *3600000ull
-#define DAY *86400000ull
+#define DAY  *86400000ull
 
 #define TOP(f)      offsetof(struct conf, f)
 #define LISTENER(f) offsetof(struct conf_listener, f)
@@ -123,27 +123,22 @@ static bool split_unit(struct slice text, uint64_t *ret, struct slice *unit)
 }
 
 bool conf_number(enum conf_type type, struct slice text, uint64_t min, uint64_t max, uint64_t *ret,
-    struct err *e)
+		 struct err *e)
 {
 	static const struct unit {
 		enum conf_type type;
 		struct slice name;
 		uint64_t times;
 	} units[] = {
-		{ CONF_UINT, { "", 0 }, 1 },
-		{ CONF_SIZE, { "", 0 }, 1 },
-		{ CONF_SIZE, { "K", 1 }, 1 KI },
-		{ CONF_SIZE, { "M", 1 }, 1 MI },
-		{ CONF_SIZE, { "G", 1 }, 1 GI },
-		{ CONF_DURATION, { "ms", 2 }, 1 },
-		{ CONF_DURATION, { "s", 1 }, 1 SEC },
-		{ CONF_DURATION, { "m", 1 }, 1 MIN },
-		{ CONF_DURATION, { "h", 1 }, 1 HOUR },
-		{ CONF_DURATION, { "d", 1 }, 1 DAY },
+		{ CONF_UINT, { "", 0 }, 1 },           { CONF_SIZE, { "", 0 }, 1 },
+		{ CONF_SIZE, { "K", 1 }, 1 KI },       { CONF_SIZE, { "M", 1 }, 1 MI },
+		{ CONF_SIZE, { "G", 1 }, 1 GI },       { CONF_DURATION, { "ms", 2 }, 1 },
+		{ CONF_DURATION, { "s", 1 }, 1 SEC },  { CONF_DURATION, { "m", 1 }, 1 MIN },
+		{ CONF_DURATION, { "h", 1 }, 1 HOUR }, { CONF_DURATION, { "d", 1 }, 1 DAY },
 	};
-	const char *wanted = type == CONF_DURATION ? "a number with a unit: ms, s, m, h or d" :
-	    type == CONF_SIZE                      ? "a number of bytes, or one with K, M or G" :
-	                                             "a number";
+	const char *wanted = type == CONF_DURATION ? "a number with a unit: ms, s, m, h or d"
+			     : type == CONF_SIZE   ? "a number of bytes, or one with K, M or G"
+						   : "a number";
 	struct slice unit;
 	uint64_t v;
 
@@ -154,8 +149,8 @@ bool conf_number(enum conf_type type, struct slice text, uint64_t min, uint64_t 
 			continue;
 		if (__builtin_mul_overflow(v, units[i].times, &v) || v < min || v > max)
 			return err_set(e, ERR_INPUT, "\"%.*s\" is out of range (%llu to %llu%s)",
-			    SLICE_ARG(text), (unsigned long long)min, (unsigned long long)max,
-			    type == CONF_DURATION ? " ms" : "");
+				       SLICE_ARG(text), (unsigned long long)min,
+				       (unsigned long long)max, type == CONF_DURATION ? " ms" : "");
 		*ret = v;
 		return true;
 	}

@@ -42,7 +42,7 @@ struct log_field {
 
 #define log_event(which, ...)                                                                      \
 	log_write((which), (const struct log_field[]){ __VA_ARGS__ },                              \
-	    sizeof((const struct log_field[]){ __VA_ARGS__ }) / sizeof(struct log_field))
+		  sizeof((const struct log_field[]){ __VA_ARGS__ }) / sizeof(struct log_field))
 
 /* Lines go to fd, which stays the caller's. */
 bool log_start(int fd, enum log_format format, struct err *e);
@@ -56,6 +56,6 @@ uint64_t log_dropped(void);
 /* The line log_write() would write at that time, line end included. For log_write() and tests. */
 struct buf;
 void log_line(struct buf *out, enum log_format, uint64_t unix_ms, enum log_name,
-    const struct log_field *, size_t n);
+	      const struct log_field *, size_t n);
 
 #endif

@@ -1,0 +1,534 @@
+/* ops/conf_test.c -- what is read, what stands where nothing is written, and the way back. */
+#include "ops/conf_impl.h"
+
+#include "ops/paths.h"
+#include "ops/room_test.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+static char dir[32];
+
+static int set_up(void **state)
+{
+	snprintf(dir, sizeof dir, "/tmp/conf.XXXXXX");
+	return mkdtemp(dir) ? 0 : -1;
+}
+
+static void file(const char *name, const char *text)
+{
+	char path[80];
+	FILE *f;
+
+	snprintf(path, sizeof path, "%s/%s", dir, name);
+	f = fopen(path, "w");
+	assert_non_null(f);
+	assert_true(fputs(text, f) >= 0);
+	fclose(f);
+}
+
+static void gone(const char *name)
+{
+	char path[80];
+
+	snprintf(path, sizeof path, "%s/%s", dir, name);
+	unlink(path);
+}
+
+static int tear_down(void **state)
+{
+	gone("a.pem"), gone("b.pem"), gone("c"), gone("c.dump");
+	return rmdir(dir);
+}
+
+#define SMALLEST                                                                                   \
+	"tls { certificate = {\"a.pem\"} key = {\"b.pem\"} }\n"                                    \
+	"listener \"one\" { address = {\"127.0.0.1:587\"} }\n"
+
+static const struct conf *read_text(const char *text)
+{
+	struct err e = { 0 };
+	char path[80];
+	const struct conf *c;
+
+	file("a.pem", "");
+	file("b.pem", "");
+	file("c", text);
+	snprintf(path, sizeof path, "%s/c", dir);
+	c = conf_read(path, &e);
+	if (!c)
+		fail_msg("%s", e.text);
+	return c;
+}
+
+static void assert_slice(struct slice got, const char *want)
+{
+	if (!slice_eq(got, slice_str(want)))
+		fail_msg("\"%.*s\" is not \"%s\"", SLICE_ARG(got), want);
+}
+
+/* Every option with its default: in the struct, which the dump is made from. */
+static const char defaults[] =
+    "hostname = \"localhost\"\n"
+    "user = \"\"\n"
+    "data_dir = \"/var/lib/signet\"\n"
+    "control_socket = \"/run/signet/control\"\n"
+    "threads = 0\n"
+    "\nspool {\n"
+    "\tpath = \"/var/spool/signet\"\n"
+    "\tsegment = 67108864\n"
+    "\treserve = 268435456\n"
+    "\tmessages_max = 5000000\n"
+    "\tbody_memory = 262144\n"
+    "}\n"
+    "\ntls {\n"
+    "\tcertificate = {\"%s/a.pem\"}\n"
+    "\tkey = {\"%s/b.pem\"}\n"
+    "}\n"
+    "\nlimits {\n"
+    "\tline = 2048\n"
+    "\tauth_line = 12288\n"
+    "\tmessage = 31457280\n"
+    "\trecipients = 1000\n"
+    "\tbody_line = 998\n"
+    "\theader_size = 262144\n"
+    "\theader_fields = 1000\n"
+    "\treceived = 100\n"
+    "\tcommands = 1000\n"
+    "\terrors = 20\n"
+    "\tauth_failures = 3\n"
+    "\tmessages_per_connection = 0\n"
+    "\tconnections = 10000\n"
+    "\tconnections_per_address = 200\n"
+    "\tconnections_per_account = 1000\n"
+    "\tmemory = 536870912\n"
+    "\ttime_login = 60000ms\n"
+    "\ttime_tls = 30000ms\n"
+    "\ttime_command = 300000ms\n"
+    "\ttime_body = 180000ms\n"
+    "\ttime_write = 60000ms\n"
+    "\ttime_session = 86400000ms\n"
+    "\tshutdown_grace = 30000ms\n"
+    "\tbody_min_rate = 256\n"
+    "\tbody_grace = 60000ms\n"
+    "}\n"
+    "\nretry {\n"
+    "\tfirst = 60000ms\n"
+    "\tfactor = 2000\n"
+    "\tmax = 14400000ms\n"
+    "\tjitter = 250\n"
+    "\tlifetime = 432000000ms\n"
+    "}\n"
+    "\ndelivery {\n"
+    "\tconnect = 30000ms\n"
+    "\tgreeting = 300000ms\n"
+    "\tehlo = 300000ms\n"
+    "\ttls = 60000ms\n"
+    "\tauth = 60000ms\n"
+    "\tmail = 300000ms\n"
+    "\trcpt = 300000ms\n"
+    "\tdata = 120000ms\n"
+    "\tbody = 180000ms\n"
+    "\tdot = 600000ms\n"
+    "\tquit = 10000ms\n"
+    "\tidle = 5000ms\n"
+    "}\n"
+    "\nlog {\n"
+    "\tformat = \"json\"\n"
+    "}\n"
+    "\nlinks {\n"
+    "\tbasic_auth = \"https://signet.example/docs/api-keys\"\n"
+    "\tsender_identity = \"https://signet.example/docs/sender-identity\"\n"
+    "}\n"
+    "\nlistener \"one\" {\n"
+    "\taddress = {\"127.0.0.1:587\"}\n"
+    "\ttls = \"starttls\"\n"
+    "}\n"
+    "\nroute \"out\" {\n"
+    "\tdomains = {\"*\"}\n"
+    "\ttype = \"smarthost\"\n"
+    "\tpath = \"\"\n"
+    "\thost = \"mail.example\"\n"
+    "\tport = 587\n"
+    "\ttls = \"must-verify\"\n"
+    "\tuser = \"\"\n"
+    "\tpassword_file = \"\"\n"
+    "\tca_file = \"\"\n"
+    "\tconnections = 10\n"
+    "\tmessages_per_connection = 100\n"
+    "}\n";
+
+static void assert_dump(const struct conf *c, struct buf *ret)
+{
+	buf_init(ret, 1 << 20);
+	conf_dump(c, ret);
+	buf_addc(ret, 0);
+	assert_false(ret->failed);
+}
+
+static void test_defaults(void **state)
+{
+	const struct conf *c = read_text(SMALLEST "route \"out\" { host = \"mail.example\" }\n");
+	struct buf want, got;
+
+	buf_init(&want, 1 << 20);
+	/* The format is ours, not anybody's input. */
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wformat-nonliteral"
+	buf_addf(&want, defaults, dir, dir);
+#pragma GCC diagnostic pop
+	buf_addc(&want, 0);
+	assert_dump(c, &got);
+	assert_string_equal(got.p, want.p);
+	buf_done(&want);
+	buf_done(&got);
+	/* The dump and the struct are one: look at some places that could be mixed up. */
+	assert_int_equal(c->limits.errors, 20);
+	assert_int_equal(c->limits.time_session, 86400000);
+	assert_int_equal(c->delivery.idle, 5000);
+	assert_int_equal(c->retry.lifetime, 432000000);
+	assert_int_equal(c->n_listeners, 1);
+	assert_int_equal(c->n_routes, 1);
+	assert_slice(c->routes[0].tls, "must-verify");
+	conf_free(c);
+}
+
+static void test_no_routes(void **state)
+{
+	const struct conf *c = read_text(SMALLEST);
+
+	assert_int_equal(c->n_routes, 0);
+	conf_free(c);
+}
+
+/* Everything set to something else, in as many spellings as there are. */
+static const char other[] =
+    "# a comment\n"
+    "hostname = mail.example\n"
+    "user = 'signet'\n"
+    "data_dir = \"state\"\n"
+    "control_socket = \"run/control\"\n"
+    "threads = 3 // another\n"
+    "spool { path = \"/q\" segment = 2M reserve = 1G messages_max = 0 body_memory = 64K }\n"
+    "tls {\n"
+    "\tcertificate = { \"a.pem\", b.pem }\n"
+    "\tkey = { \"b.pem\", \"a.pem\" }\n"
+    "}\n"
+    "limits {\n"
+    "\tline = 512 auth_line = 16K message = 1M recipients = 100 body_line = 0\n"
+    "\theader_size = 64K header_fields = 51 received = 11 commands = 1 errors = 2\n"
+    "\tauth_failures = 4 messages_per_connection = 5 connections = 6\n"
+    "\tconnections_per_address = 7 connections_per_account = 8 memory = 2M\n"
+    "\ttime_login = 1s time_tls = 1500ms time_command = 1m time_body = 2m time_write = 3m\n"
+    "\ttime_session = 30d shutdown_grace = 0s body_min_rate = 0 body_grace = 1h\n"
+    "}\n"
+    "retry { first = 10ms factor = 1000 max = 7d jitter = 0 lifetime = 1s }\n"
+    "delivery {\n"
+    "\tconnect = 101ms greeting = 102ms ehlo = 103ms tls = 104ms auth = 105ms mail = 106ms\n"
+    "\trcpt = 107ms data = 108ms body = 109ms dot = 110ms quit = 111ms idle = 0ms\n"
+    "}\n"
+    "log { format = logfmt }\n"
+    "links { basic_auth = \"x\" sender_identity = 'a \"b\" \\\\ ${HOME}' }\n"
+    "listener \"one\" { address = { \"127.0.0.1:587\", \"[::1]:587\" } }\n"
+    "listener two-2 { address = \"[::]:465\" tls = implicit }\n"
+    "route \"kept\" { domains = { \"a.example\", b.example } type = capture path = \"mail\" }\n"
+    "route \"on\" { host = h port = 25 tls = may connections = 1 messages_per_connection = 0 }\n"
+    "route \"out\" { domains = \"c.example\" host = \"192.0.2.1\" tls = implicit-verify user = u\n"
+    "\tpassword_file = pw ca_file = \"/ca.pem\" port = 65535 }\n";
+
+static void test_everything_else(void **state)
+{
+	const struct conf *c = read_text(other);
+	char path[80];
+
+	assert_slice(c->hostname, "mail.example");
+	assert_slice(c->user, "signet");
+	snprintf(path, sizeof path, "%s/state", dir);
+	assert_slice(c->data_dir, path);
+	snprintf(path, sizeof path, "%s/run/control", dir);
+	assert_slice(c->control_socket, path);
+	assert_int_equal(c->threads, 3);
+	assert_slice(c->spool.path, "/q");
+	assert_int_equal(c->spool.segment, 2 << 20);
+	assert_int_equal(c->spool.reserve, 1 << 30);
+	assert_int_equal(c->spool.messages_max, 0);
+	assert_int_equal(c->spool.body_memory, 65536);
+	assert_int_equal(c->tls.certificate.n, 2);
+	snprintf(path, sizeof path, "%s/b.pem", dir);
+	assert_slice(c->tls.certificate.at[1], path);
+	assert_slice(c->tls.key.at[0], path);
+	assert_int_equal(c->limits.line, 512);
+	assert_int_equal(c->limits.auth_line, 16384);
+	assert_int_equal(c->limits.message, 1 << 20);
+	assert_int_equal(c->limits.recipients, 100);
+	assert_int_equal(c->limits.body_line, 0);
+	assert_int_equal(c->limits.header_size, 65536);
+	assert_int_equal(c->limits.header_fields, 51);
+	assert_int_equal(c->limits.received, 11);
+	assert_int_equal(c->limits.commands, 1);
+	assert_int_equal(c->limits.errors, 2);
+	assert_int_equal(c->limits.auth_failures, 4);
+	assert_int_equal(c->limits.messages_per_connection, 5);
+	assert_int_equal(c->limits.connections, 6);
+	assert_int_equal(c->limits.connections_per_address, 7);
+	assert_int_equal(c->limits.connections_per_account, 8);
+	assert_int_equal(c->limits.memory, 2 << 20);
+	assert_int_equal(c->limits.time_login, 1000);
+	assert_int_equal(c->limits.time_tls, 1500);
+	assert_int_equal(c->limits.time_command, 60000);
+	assert_int_equal(c->limits.time_body, 120000);
+	assert_int_equal(c->limits.time_write, 180000);
+	assert_int_equal(c->limits.time_session, 2592000000);
+	assert_int_equal(c->limits.shutdown_grace, 0);
+	assert_int_equal(c->limits.body_min_rate, 0);
+	assert_int_equal(c->limits.body_grace, 3600000);
+	assert_int_equal(c->retry.first, 10);
+	assert_int_equal(c->retry.factor, 1000);
+	assert_int_equal(c->retry.max, 604800000);
+	assert_int_equal(c->retry.jitter, 0);
+	assert_int_equal(c->retry.lifetime, 1000);
+	assert_int_equal(c->delivery.connect, 101);
+	assert_int_equal(c->delivery.greeting, 102);
+	assert_int_equal(c->delivery.ehlo, 103);
+	assert_int_equal(c->delivery.tls, 104);
+	assert_int_equal(c->delivery.auth, 105);
+	assert_int_equal(c->delivery.mail, 106);
+	assert_int_equal(c->delivery.rcpt, 107);
+	assert_int_equal(c->delivery.data, 108);
+	assert_int_equal(c->delivery.body, 109);
+	assert_int_equal(c->delivery.dot, 110);
+	assert_int_equal(c->delivery.quit, 111);
+	assert_int_equal(c->delivery.idle, 0);
+	assert_slice(c->log.format, "logfmt");
+	assert_slice(c->links.basic_auth, "x");
+	assert_slice(c->links.sender_identity, "a \"b\" \\ ${HOME}");
+	assert_int_equal(c->n_listeners, 2);
+	assert_slice(c->listeners[0].name, "one");
+	assert_int_equal(c->listeners[0].address.n, 2);
+	assert_slice(c->listeners[0].address.at[1], "[::1]:587");
+	assert_slice(c->listeners[0].tls, "starttls");
+	assert_slice(c->listeners[1].name, "two-2");
+	assert_slice(c->listeners[1].tls, "implicit");
+	assert_int_equal(c->n_routes, 3);
+	assert_slice(c->routes[0].name, "kept");
+	assert_int_equal(c->routes[0].domains.n, 2);
+	assert_slice(c->routes[0].domains.at[1], "b.example");
+	snprintf(path, sizeof path, "%s/mail", dir);
+	assert_slice(c->routes[0].path, path);
+	assert_int_equal(c->routes[1].domains.n, 1);
+	assert_slice(c->routes[1].domains.at[0], "*");
+	assert_int_equal(c->routes[1].port, 25);
+	assert_slice(c->routes[1].tls, "may");
+	assert_int_equal(c->routes[1].connections, 1);
+	assert_int_equal(c->routes[1].messages_per_connection, 0);
+	assert_slice(c->routes[2].user, "u");
+	snprintf(path, sizeof path, "%s/pw", dir);
+	assert_slice(c->routes[2].password_file, path);
+	assert_slice(c->routes[2].ca_file, "/ca.pem");
+	assert_int_equal(c->routes[2].port, 65535);
+	conf_free(c);
+}
+
+/* A dump is a file that means the same. */
+static void test_dump_again(void **state)
+{
+	static const char *const texts[] = { SMALLEST, other };
+
+	for (size_t i = 0; i < 2; i++) {
+		const struct conf *c = read_text(texts[i]);
+		struct buf first, second;
+
+		assert_dump(c, &first);
+		conf_free(c);
+		c = read_text(first.p);
+		assert_dump(c, &second);
+		conf_free(c);
+		assert_string_equal(first.p, second.p);
+		buf_done(&first);
+		buf_done(&second);
+	}
+}
+
+static void test_numbers(void **state)
+{
+	static const struct {
+		enum conf_type type;
+		struct slice text;
+		uint64_t value;
+		bool bad;
+	} cases[] = {
+		{ CONF_UINT, S("0"), 0 },
+		{ CONF_UINT, S("18446744073709551615"), UINT64_MAX },
+		{ CONF_UINT, S("18446744073709551616"), .bad = true },
+		{ CONF_UINT, S(""), .bad = true },
+		{ CONF_UINT, S("1K"), .bad = true },
+		{ CONF_UINT, S("-1"), .bad = true },
+		{ CONF_UINT, S("+1"), .bad = true },
+		{ CONF_UINT, S(" 1"), .bad = true },
+		{ CONF_UINT, S("1 "), .bad = true },
+		{ CONF_UINT, S("0x10"), .bad = true },
+		{ CONF_SIZE, S("7"), 7 },
+		{ CONF_SIZE, S("7K"), 7168 },
+		{ CONF_SIZE, S("7M"), 7340032 },
+		{ CONF_SIZE, S("7G"), 7516192768 },
+		{ CONF_SIZE, S("7k"), .bad = true },
+		{ CONF_SIZE, S("7KB"), .bad = true },
+		{ CONF_SIZE, S("7 K"), .bad = true },
+		{ CONF_SIZE, S("K"), .bad = true },
+		{ CONF_SIZE, S("17179869184G"), .bad = true }, /* 2^64 */
+		{ CONF_DURATION, S("7ms"), 7 },
+		{ CONF_DURATION, S("7s"), 7000 },
+		{ CONF_DURATION, S("7m"), 420000 },
+		{ CONF_DURATION, S("7h"), 25200000 },
+		{ CONF_DURATION, S("7d"), 604800000 },
+		{ CONF_DURATION, S("0s"), 0 },
+		{ CONF_DURATION, S("7"), .bad = true },
+		{ CONF_DURATION, S("7S"), .bad = true },
+		{ CONF_DURATION, S("7.5s"), .bad = true },
+		{ CONF_DURATION, S("1h30m"), .bad = true },
+		{ CONF_DURATION, S("ms"), .bad = true },
+	};
+
+	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+		struct err e = { 0 };
+		uint64_t v = 77;
+		bool ok = conf_number(cases[i].type, cases[i].text, 0, UINT64_MAX, &v, &e);
+
+		if (ok == cases[i].bad || (ok && v != cases[i].value))
+			fail_msg("%.*s: %d, %llu", SLICE_ARG(cases[i].text), ok,
+				 (unsigned long long)v);
+		assert_int_equal(e.kind, ok ? ERR_NONE : ERR_INPUT);
+	}
+}
+
+/* -- the documentation -- */
+
+static void whole_file(const char *name, struct buf *ret)
+{
+	char path[4096];
+	FILE *f;
+
+	snprintf(path, sizeof path, "%s/%s", OPS_SOURCE_ROOT, name);
+	f = fopen(path, "r");
+	assert_non_null(f);
+	buf_init(ret, 1 << 20);
+	for (int c; (c = fgetc(f)) != EOF;)
+		buf_addc(ret, (char)c);
+	fclose(f);
+	assert_false(ret->failed);
+}
+
+static struct slice between(struct slice text, struct slice from, struct slice to)
+{
+	while (text.n && !slice_starts(text, from))
+		slice_take(&text, 1);
+	assert_true(text.n);
+	slice_take(&text, from.n);
+	for (size_t n = 0; n < text.n; n++)
+		if (slice_starts(slice_from(text, n), to))
+			return slice(text.p, n);
+	fail_msg("no %.*s", SLICE_ARG(to));
+	return S("");
+}
+
+static void test_documentation(void **state)
+{
+	struct buf doc, table;
+	struct slice block;
+
+	whole_file("docs/configuration.md", &doc);
+	buf_init(&table, 1 << 20);
+	buf_addc(&table, '\n');
+	conf_table(&table);
+	assert_false(table.failed);
+	block = between(buf_slice(&doc), S("<!-- options -->\n"), S("<!-- /options -->"));
+	if (!slice_eq(block, buf_slice(&table)))
+		fail_msg("docs/configuration.md does not have this table:\n%.*s",
+			 SLICE_ARG(buf_slice(&table)));
+	buf_done(&doc);
+	buf_done(&table);
+}
+
+/* The examples are files the server would take, their certificates aside. */
+static const struct conf *read_example(struct slice text)
+{
+	struct buf here;
+	const struct conf *c;
+
+	buf_init(&here, 1 << 16);
+	for (size_t i = 0; i < text.n;) {
+		struct slice rest = slice_from(text, i);
+		bool cert =
+		    slice_starts(rest, S("/etc/signet/tls/")) || slice_starts(rest, S("./tls/"));
+
+		if (cert)
+			while (rest.p[0] != '"')
+				slice_take(&rest, 1);
+		buf_add(&here, cert ? S("a.pem") : slice(rest.p, 1));
+		i = text.n - rest.n + !cert;
+	}
+	buf_addc(&here, 0);
+	assert_false(here.failed);
+	c = read_text(here.p);
+	buf_done(&here);
+	return c;
+}
+
+static void assert_production(const struct conf *c)
+{
+	static const char *const ports[] = { "25", "587", "2525", "465" };
+
+	assert_int_equal(c->n_listeners, 4);
+	for (size_t i = 0; i < 4; i++) {
+		char v4[20], v6[20];
+
+		snprintf(v4, sizeof v4, "0.0.0.0:%s", ports[i]);
+		snprintf(v6, sizeof v6, "[::]:%s", ports[i]);
+		assert_int_equal(c->listeners[i].address.n, 2);
+		assert_slice(c->listeners[i].address.at[0], v4);
+		assert_slice(c->listeners[i].address.at[1], v6);
+		assert_slice(c->listeners[i].tls, i == 3 ? "implicit" : "starttls");
+	}
+	assert_slice(c->user, "signet");
+}
+
+static void test_examples(void **state)
+{
+	const struct conf *c;
+	struct buf doc, packaged;
+	struct slice demo, production;
+
+	whole_file("docs/configuration.md", &doc);
+	demo = between(buf_slice(&doc), S("## A demo\n"), S("## "));
+	c = read_example(between(demo, S("```\n"), S("```")));
+	assert_slice(c->routes[0].type, "capture");
+	conf_free(c);
+	production = between(buf_slice(&doc), S("## Production\n"), S("## "));
+	c = read_example(between(production, S("```\n"), S("```")));
+	assert_production(c);
+	conf_free(c);
+	whole_file("packaging/signet.conf", &packaged);
+	c = read_example(buf_slice(&packaged));
+	assert_production(c);
+	conf_free(c);
+	buf_done(&doc);
+	buf_done(&packaged);
+}
+
+int test_conf(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_defaults),        cmocka_unit_test(test_no_routes),
+		cmocka_unit_test(test_everything_else), cmocka_unit_test(test_dump_again),
+		cmocka_unit_test(test_numbers),         cmocka_unit_test(test_documentation),
+		cmocka_unit_test(test_examples),
+	};
+
+	return cmocka_run_group_tests_name("conf", tests, set_up, tear_down);
+}

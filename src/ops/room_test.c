@@ -1,0 +1,6 @@
+#include "ops/room_test.h"
+
+int main(void)
+{
+	return test_conf() + test_conf_errors() + test_log() ? 1 : 0;
+}

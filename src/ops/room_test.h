@@ -1,0 +1,9 @@
+/* ops/room_test.h -- the groups of this room's test program; each returns its failures. */
+#ifndef OPS_ROOM_TEST_H
+#define OPS_ROOM_TEST_H
+
+int test_conf(void);
+int test_conf_errors(void);
+int test_log(void);
+
+#endif
