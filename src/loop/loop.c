@@ -106,13 +106,15 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
 	l->now = clock_mono_ms();
 	l->armed = UINT64_MAX;
 	while ((n = heap_min(&l->timers)) && n->key <= l->now) {
-		struct loop_timer *t = (struct loop_timer *)(void *)((char *)n - offsetof(struct loop_timer, node));
+		struct loop_timer *t =
+		    (struct loop_timer *)(void *)((char *)n - offsetof(struct loop_timer, node));
 
 		heap_remove(&l->timers, n);
 		if (t->due > l->now) {
 			/* It was moved later since. */
 			if (t->due != UINT64_MAX && !heap_set(&l->timers, n, t->due))
-				t->fire(t->arg); /* no memory to wait with: rather early than never */
+				t->fire(
+				    t->arg); /* no memory to wait with: rather early than never */
 			continue;
 		}
 		t->due = UINT64_MAX;
@@ -132,7 +134,7 @@ void loop_timer_set(struct loop_timer *t, uint64_t ms)
 {
 	struct loop *l = t->loop;
 
-	t->due = l->now + ms;
+	t->due = ms < UINT64_MAX - 1 - l->now ? l->now + ms : UINT64_MAX - 1;
 	/* Later than the look that is coming anyway: nothing to do. */
 	if (t->node.at != HEAP_OUT && t->node.key <= t->due)
 		return;
@@ -247,7 +249,8 @@ void loop_io_want(struct loop_io *io, bool in, bool out)
 	if (out != io->want_out) {
 		/* Writing rarely blocks, so most connections never need the second event. */
 		if (out && !io->out)
-			io->out = event_new(io->loop->base, io->fd, EV_WRITE | EV_PERSIST, on_io, io);
+			io->out =
+			    event_new(io->loop->base, io->fd, EV_WRITE | EV_PERSIST, on_io, io);
 		if (!io->out)
 			return;
 		io->want_out = out;
@@ -256,6 +259,11 @@ void loop_io_want(struct loop_io *io, bool in, bool out)
 		else
 			event_del(io->out);
 	}
+}
+
+void loop_io_again(struct loop_io *io)
+{
+	event_active(io->in, EV_READ, 0);
 }
 
 void loop_io_done(struct loop_io *io)

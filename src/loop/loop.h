@@ -60,6 +60,8 @@ struct loop_io {
 bool loop_io_init(struct loop_io *, struct loop *, int fd, void (*ready)(void *arg), void *arg);
 /* Level-triggered. Costs a system call only when something changes. */
 void loop_io_want(struct loop_io *, bool in, bool out);
+/* Calls ready() once more in this turn or the next, though nothing may have changed. */
+void loop_io_again(struct loop_io *);
 void loop_io_done(struct loop_io *);
 
 /* SIGTERM, SIGINT and SIGHUP for one loop of the process: the handler runs on the loop. SIGPIPE is

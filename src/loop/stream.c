@@ -5,7 +5,6 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
-#include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <openssl/err.h>
@@ -83,6 +82,8 @@ static enum stream_result read_some(struct stream *s, char *to, size_t max, size
 		return plain_read(s, to, max, ret);
 	ERR_clear_error();
 	rc = SSL_read_ex(s->tls, to, max, ret);
+	s->wants_write = false;
+	s->more = rc == 1 && SSL_has_pending(s->tls);
 	return rc == 1 ? STREAM_OK : tls_result(s, rc);
 }
 
@@ -91,6 +92,9 @@ enum stream_result stream_read(struct stream *s, struct buf *in, size_t max)
 	size_t got = 0, total = 0;
 	enum stream_result r = STREAM_AGAIN;
 
+	max = max < buf_left(in) ? max : buf_left(in);
+	if (!max)
+		return STREAM_ERROR;
 	do {
 		size_t step = max - total < READ_STEP ? max - total : READ_STEP;
 		char *to = buf_room_for(in, step);
@@ -103,7 +107,7 @@ enum stream_result stream_read(struct stream *s, struct buf *in, size_t max)
 		buf_grew(in, got);
 		total += got;
 		/* Go on while more is certain to be there: the rest of a record, or a full read. */
-	} while (total < max && (s->tls ? SSL_has_pending(s->tls) : got == READ_STEP));
+	} while (total < max && (s->tls ? s->more : got == READ_STEP));
 	return total ? STREAM_OK : r;
 }
 
@@ -116,6 +120,7 @@ static enum stream_result write_some(struct stream *s, struct slice bytes, size_
 
 		ERR_clear_error();
 		rc = SSL_write_ex(s->tls, bytes.p, bytes.n, ret);
+		s->wants_write = false;
 		return rc == 1 ? STREAM_OK : tls_result(s, rc);
 	}
 	do
@@ -156,7 +161,11 @@ enum stream_result stream_write(struct stream *s, struct buf *out)
 
 void stream_want(struct stream *s, bool read, bool write)
 {
-	loop_io_want(&s->io, read, write);
+	/* Reading may have to write first (a key update), and what TLS has already taken from the
+	 * socket does not make it readable. */
+	loop_io_want(&s->io, read, write || (read && s->wants_write && !s->shaking));
+	if (read && s->more)
+		loop_io_again(&s->io);
 }
 
 bool stream_start_server(struct stream *s, struct tls_server *t, struct err *e)
@@ -168,7 +177,7 @@ bool stream_start_server(struct stream *s, struct tls_server *t, struct err *e)
 }
 
 bool stream_start_client(struct stream *s, struct tls_client *t, struct slice host, bool verify,
-    struct err *e)
+			 struct err *e)
 {
 	MUST(!s->tls);
 	s->tls = tls_client_connect(t, s->fd, host, verify, e);
@@ -186,6 +195,8 @@ enum stream_result stream_handshake(struct stream *s, struct err *e)
 	rc = SSL_do_handshake(s->tls);
 	if (rc == 1) {
 		s->shaking = s->wants_write = false;
+		/* The client's first words may have come along with the end of its handshake. */
+		s->more = SSL_has_pending(s->tls);
 		return STREAM_OK;
 	}
 	r = tls_result(s, rc);
@@ -266,12 +277,21 @@ bool stream_connected(int fd, struct err *e)
 
 void stream_peer(int fd, char *ret, size_t size)
 {
-	struct sockaddr_storage from;
+	struct sockaddr_storage from = { 0 };
+	const struct sockaddr_in *v4 = (const struct sockaddr_in *)(const void *)&from;
+	const struct sockaddr_in6 *v6 = (const struct sockaddr_in6 *)(const void *)&from;
 	socklen_t n = sizeof from;
+	const char *text = NULL;
 
-	if (getpeername(fd, (struct sockaddr *)&from, &n) || from.ss_family == AF_UNIX ||
-	    getnameinfo((struct sockaddr *)&from, n, ret, (socklen_t)size, NULL, 0, NI_NUMERICHOST))
-		snprintf(ret, size, "unix");
+	/* Without a zone: it is no part of the address. One that has left already has none. */
+	if (getpeername(fd, (struct sockaddr *)&from, &n))
+		from.ss_family = AF_UNSPEC;
+	if (from.ss_family == AF_INET)
+		text = inet_ntop(AF_INET, &v4->sin_addr, ret, (socklen_t)size);
+	else if (from.ss_family == AF_INET6)
+		text = inet_ntop(AF_INET6, &v6->sin6_addr, ret, (socklen_t)size);
+	if (!text)
+		snprintf(ret, size, from.ss_family == AF_UNIX ? "unix" : "unknown");
 }
 
 bool stream_peer_cred(int fd, uid_t *ret_uid, pid_t *ret_pid)

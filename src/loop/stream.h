@@ -17,6 +17,7 @@ struct stream {
 	int fd;
 	void *tls; /* SSL */
 	bool shaking, wants_write, failed;
+	bool more; /* TLS holds bytes that were not asked for yet: no readiness will tell */
 };
 
 enum stream_result {
@@ -32,7 +33,8 @@ bool stream_init(struct stream *, struct loop *, int fd, void (*ready)(void *arg
 /* Says close_notify if it can be said at once, and closes. Harmless on a closed stream. */
 void stream_close(struct stream *);
 
-/* Appends at most max bytes to in. */
+/* Appends at most max bytes to in, and no more than it has room for; with no room at all
+ * STREAM_ERROR. What is left unread is told of again. */
 enum stream_result stream_read(struct stream *, struct buf *in, size_t max);
 /* Writes from the front of out and drops what was written. */
 enum stream_result stream_write(struct stream *, struct buf *out);
@@ -44,7 +46,7 @@ void stream_want(struct stream *, bool read, bool write);
  * STREAM_AGAIN, waiting for reading, and for writing while stream_wants_write(). */
 bool stream_start_server(struct stream *, struct tls_server *, struct err *e);
 bool stream_start_client(struct stream *, struct tls_client *, struct slice host, bool verify,
-    struct err *e);
+			 struct err *e);
 enum stream_result stream_handshake(struct stream *, struct err *e);
 bool stream_wants_write(const struct stream *);
 
@@ -59,7 +61,8 @@ struct stream_tls stream_tls_info(const struct stream *);
 int stream_dial(struct slice address, uint16_t port, struct err *e);
 bool stream_connected(int fd, struct err *e);
 
-/* The other side's address as text without port ("unix" for a local socket). */
+/* The other side's address as text without port and zone; "unix" for a local socket, "unknown" when
+ * it has left already. */
 void stream_peer(int fd, char *ret, size_t size);
 /* SO_PEERCRED. */
 bool stream_peer_cred(int fd, uid_t *ret_uid, pid_t *ret_pid);
