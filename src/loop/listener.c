@@ -34,7 +34,8 @@ static bool parse(struct slice text, struct sockaddr_storage *to, socklen_t *ret
 	char name[64];
 	uint64_t port;
 
-	if (!slice_rcut(text, ':', &host, &port_text) || !slice_u64(port_text, &port) || port > 65535)
+	if (!slice_rcut(text, ':', &host, &port_text) || !slice_u64(port_text, &port) ||
+	    port > 65535)
 		return err_set(e, ERR_INPUT, "%.*s: not ADDRESS:PORT", SLICE_ARG(text));
 	if (host.n >= 2 && host.p[0] == '[' && host.p[host.n - 1] == ']') {
 		host = slice(host.p + 1, host.n - 2);
@@ -57,7 +58,7 @@ static bool parse(struct slice text, struct sockaddr_storage *to, socklen_t *ret
 		return true;
 	}
 	return err_set(e, ERR_INPUT, "%.*s: not ADDRESS:PORT (an IPv6 address stands in brackets)",
-	    SLICE_ARG(text));
+		       SLICE_ARG(text));
 }
 
 static int open_inet(struct slice text, struct err *e)
@@ -73,7 +74,7 @@ static int open_inet(struct slice text, struct err *e)
 	if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one) ||
 	    setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &one, sizeof one) ||
 	    (to.ss_family == AF_INET6 &&
-	        setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &one, sizeof one)) ||
+	     setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &one, sizeof one)) ||
 	    bind(fd, (struct sockaddr *)&to, n) || listen(fd, BACKLOG)) {
 		err_set(e, ERR_LATER, "%.*s: %s", SLICE_ARG(text), strerror(errno));
 		return -1;
@@ -81,11 +82,25 @@ static int open_inet(struct slice text, struct err *e)
 	return fd_steal(&fd);
 }
 
-static bool alive(const struct sockaddr_un *to)
+/* Makes room for a socket: what a dead process has left goes, everything else stays. */
+static bool clear_name(const struct sockaddr_un *to, struct err *e)
 {
-	AUTO_FD fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	AUTO_FD fd = -1;
+	struct stat s;
 
-	return fd >= 0 && connect(fd, (const struct sockaddr *)to, sizeof *to) == 0;
+	if (lstat(to->sun_path, &s))
+		return errno == ENOENT ||
+		       err_set(e, ERR_LATER, "%s: %s", to->sun_path, strerror(errno));
+	if (!S_ISSOCK(s.st_mode))
+		return err_set(e, ERR_CONFLICT, "%s: exists and is no socket", to->sun_path);
+	/* Without waiting: one that is alive may be busy. */
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	if (fd < 0)
+		return err_set(e, ERR_LATER, "%s: %s", to->sun_path, strerror(errno));
+	if (connect(fd, (const struct sockaddr *)to, sizeof *to) == 0 || errno != ECONNREFUSED)
+		return err_set(e, ERR_CONFLICT, "%s: another server answers there", to->sun_path);
+	return unlink(to->sun_path) == 0 ||
+	       err_set(e, ERR_LATER, "%s: %s", to->sun_path, strerror(errno));
 }
 
 static int open_unix(struct listener *l, struct slice path, struct err *e)
@@ -96,16 +111,13 @@ static int open_unix(struct listener *l, struct slice path, struct err *e)
 	int rc;
 
 	if (!path.n || path.n >= sizeof to.sun_path) {
-		err_set(e, ERR_INPUT, "%.*s: a socket's path has at most %zu bytes", SLICE_ARG(path),
-		    sizeof to.sun_path - 1);
+		err_set(e, ERR_INPUT, "unix:%.*s: a socket's path has 1 to %zu bytes",
+			SLICE_ARG(path), sizeof to.sun_path - 1);
 		return -1;
 	}
 	memcpy(to.sun_path, path.p, path.n);
-	if (alive(&to)) {
-		err_set(e, ERR_CONFLICT, "%s: another server answers there", to.sun_path);
+	if (!clear_name(&to, e))
 		return -1;
-	}
-	unlink(to.sun_path);
 	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	old = umask(0177);
 	rc = fd < 0 ? -1 : bind(fd, (struct sockaddr *)&to, sizeof to);
@@ -158,8 +170,8 @@ static void on_ready(void *arg)
 		if (fd < 0) {
 			if (errno == EINTR || errno == ECONNABORTED)
 				continue;
-			/* Out of descriptors or memory: the connection stays in the backlog, so readiness
-			 * would spin. Rest, and look again. */
+			/* Out of descriptors or memory: the connection stays in the backlog, so
+			 * readiness would spin. Rest, and look again. */
 			if (errno != EAGAIN) {
 				loop_io_want(&l->io, false, false);
 				loop_timer_set(&l->rest, REST_MS);
@@ -179,7 +191,8 @@ static void on_rest(void *arg)
 	loop_io_want(&l->io, true, false);
 }
 
-bool listener_start(struct listener *l, struct loop *loop, void (*accepted)(void *arg, int fd), void *arg)
+bool listener_start(struct listener *l, struct loop *loop, void (*accepted)(void *arg, int fd),
+		    void *arg)
 {
 	l->accepted = accepted;
 	l->arg = arg;
