@@ -14,6 +14,7 @@
 #include <openssl/x509v3.h>
 #include <pthread.h>
 #include <stdio.h>
+#include <unistd.h>
 
 #define TICKET_ROTATE_MS (12 * 3600 * 1000ull)
 
@@ -27,9 +28,8 @@ struct tls_server {
 	unsigned char alpn[32];
 	unsigned alpn_n;
 	uint64_t rotate_ms;
-	pthread_mutex_t lock; /* of the ticket keys; handshakes only */
+	pthread_mutex_t lock;      /* of the ticket keys; handshakes only */
 	struct ticket_key keys[2]; /* now, and the one before */
-	unsigned refs;
 };
 
 struct tls_client {
@@ -76,7 +76,7 @@ static bool rotate(struct tls_server *t)
 
 	if (t->keys[0].made_ms && now - t->keys[0].made_ms < t->rotate_ms)
 		return true;
-	t->keys[1] = now - t->keys[0].made_ms < 2 * t->rotate_ms ? t->keys[0] : (struct ticket_key){ 0 };
+	t->keys[1] = t->keys[0];
 	if (RAND_bytes(t->keys[0].name, sizeof t->keys[0].name) != 1 ||
 	    RAND_bytes(t->keys[0].aes, sizeof t->keys[0].aes) != 1 ||
 	    RAND_bytes(t->keys[0].hmac, sizeof t->keys[0].hmac) != 1)
@@ -85,8 +85,14 @@ static bool rotate(struct tls_server *t)
 	return true;
 }
 
+/* Rotation waits for somebody to connect: the age of a key counts, not its place. */
+static bool good_for_opening(const struct tls_server *t, const struct ticket_key *k)
+{
+	return k->made_ms && clock_mono_ms() + 1 - k->made_ms < 2 * t->rotate_ms;
+}
+
 static int with_key(const struct ticket_key *k, unsigned char *iv, EVP_CIPHER_CTX *cipher,
-    EVP_MAC_CTX *mac, int seal)
+		    EVP_MAC_CTX *mac, int seal)
 {
 	char digest[] = "SHA256";
 	unsigned char hmac[sizeof k->hmac];
@@ -99,13 +105,13 @@ static int with_key(const struct ticket_key *k, unsigned char *iv, EVP_CIPHER_CT
 
 	memcpy(hmac, k->hmac, sizeof hmac);
 	ok = EVP_CipherInit_ex(cipher, EVP_aes_256_cbc(), NULL, k->aes, iv, seal) == 1 &&
-	    EVP_MAC_CTX_set_params(mac, params) == 1;
+	     EVP_MAC_CTX_set_params(mac, params) == 1;
 	OPENSSL_cleanse(hmac, sizeof hmac);
 	return ok;
 }
 
 static int on_ticket(SSL *ssl, unsigned char *name, unsigned char *iv, EVP_CIPHER_CTX *cipher,
-    EVP_MAC_CTX *mac, int seal)
+		     EVP_MAC_CTX *mac, int seal)
 {
 	struct tls_server *t = SSL_CTX_get_ex_data(SSL_get_SSL_CTX(ssl), server_index);
 	int ret = 0;
@@ -116,10 +122,13 @@ static int on_ticket(SSL *ssl, unsigned char *name, unsigned char *iv, EVP_CIPHE
 	} else if (seal) {
 		memcpy(name, t->keys[0].name, sizeof t->keys[0].name);
 		ret = RAND_bytes(iv, EVP_CIPHER_get_iv_length(EVP_aes_256_cbc())) == 1 &&
-		        with_key(&t->keys[0], iv, cipher, mac, 1) ? 1 : -1;
+			      with_key(&t->keys[0], iv, cipher, mac, 1)
+			  ? 1
+			  : -1;
 	} else {
 		for (int i = 0; i < 2; i++)
-			if (t->keys[i].made_ms && !memcmp(name, t->keys[i].name, sizeof t->keys[i].name))
+			if (good_for_opening(t, &t->keys[i]) &&
+			    !memcmp(name, t->keys[i].name, sizeof t->keys[i].name))
 				/* 2: good, but hand out a new one. */
 				ret = with_key(&t->keys[i], iv, cipher, mac, 0) ? (i ? 2 : 1) : -1;
 	}
@@ -128,8 +137,8 @@ static int on_ticket(SSL *ssl, unsigned char *name, unsigned char *iv, EVP_CIPHE
 }
 
 /* RFC 7301: an offer without our protocol is a client that talks to the wrong server. */
-static int on_alpn(SSL *ssl, const unsigned char **out, unsigned char *out_n, const unsigned char *in,
-    unsigned in_n, void *arg)
+static int on_alpn(SSL *ssl, const unsigned char **out, unsigned char *out_n,
+		   const unsigned char *in, unsigned in_n, void *arg)
 {
 	const struct tls_server *t = arg;
 	unsigned char *chosen;
@@ -137,10 +146,18 @@ static int on_alpn(SSL *ssl, const unsigned char **out, unsigned char *out_n, co
 	(void)ssl;
 	if (!t->alpn_n)
 		return SSL_TLSEXT_ERR_NOACK;
-	if (SSL_select_next_proto(&chosen, out_n, t->alpn, t->alpn_n, in, in_n) != OPENSSL_NPN_NEGOTIATED)
+	if (SSL_select_next_proto(&chosen, out_n, t->alpn, t->alpn_n, in, in_n) !=
+	    OPENSSL_NPN_NEGOTIATED)
 		return SSL_TLSEXT_ERR_ALERT_FATAL;
 	*out = chosen;
 	return SSL_TLSEXT_ERR_OK;
+}
+
+/* A server has nobody to ask. */
+static int no_passphrase(char *buf, int size, int writing, void *arg)
+{
+	(void)buf, (void)size, (void)writing, (void)arg;
+	return -1;
 }
 
 static SSL_CTX *context(const SSL_METHOD *method, struct err *e)
@@ -152,18 +169,19 @@ static SSL_CTX *context(const SSL_METHOD *method, struct err *e)
 		return NULL;
 	}
 	SSL_CTX_set_min_proto_version(ctx, TLS1_2_VERSION);
+	SSL_CTX_set_default_passwd_cb(ctx, no_passphrase);
 	SSL_CTX_set_cipher_list(ctx, "ECDHE+AESGCM:ECDHE+CHACHA20:DHE+AESGCM:!aNULL:!PSK");
 	SSL_CTX_set_options(ctx, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION |
-	    SSL_OP_CIPHER_SERVER_PREFERENCE | SSL_OP_PRIORITIZE_CHACHA);
+				     SSL_OP_CIPHER_SERVER_PREFERENCE | SSL_OP_PRIORITIZE_CHACHA);
 	SSL_CTX_set_read_ahead(ctx, 1);
 	SSL_CTX_set_mode(ctx, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ENABLE_PARTIAL_WRITE |
-	    SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER | SSL_MODE_AUTO_RETRY);
+				  SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER | SSL_MODE_AUTO_RETRY);
 	return ctx;
 }
 
 static bool to_path(struct slice s, char path[4096], struct err *e)
 {
-	if (s.n >= 4096 || memchr(s.p, 0, s.n))
+	if (!s.n || s.n >= 4096 || memchr(s.p, 0, s.n))
 		return err_set(e, ERR_INPUT, "bad path");
 	memcpy(path, s.p, s.n);
 	path[s.n] = '\0';
@@ -252,8 +270,8 @@ struct tls_client *tls_client_new(const struct tls_client_conf *conf, struct err
 		return NULL;
 	}
 	if (conf->ca_file.n) {
-		if (!to_path(conf->ca_file, path, e) || SSL_CTX_load_verify_file(t->ctx, path) != 1) {
-			tls_error(e, path);
+		if (!to_path(conf->ca_file, path, e) ||
+		    (SSL_CTX_load_verify_file(t->ctx, path) != 1 && !tls_error(e, path))) {
 			tls_client_free(t);
 			return NULL;
 		}
@@ -301,8 +319,10 @@ SSL *tls_client_connect(struct tls_client *t, int fd, struct slice host, bool ve
 		ok = SSL_set_tlsext_host_name(ssl, name) == 1;
 	if (ok && verify) {
 		SSL_set_verify(ssl, SSL_VERIFY_PEER, NULL);
-		ok = is_address(name) ? X509_VERIFY_PARAM_set1_ip_asc(SSL_get0_param(ssl), name) == 1
-		                      : SSL_set1_host(ssl, name) == 1;
+		SSL_set_hostflags(ssl, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS);
+		ok = is_address(name)
+			 ? X509_VERIFY_PARAM_set1_ip_asc(SSL_get0_param(ssl), name) == 1
+			 : SSL_set1_host(ssl, name) == 1;
 	}
 	if (!ok) {
 		SSL_free(ssl);
@@ -348,14 +368,15 @@ static X509 *selfsigned(EVP_PKEY *key, const char *hostname)
 	BN_free(number);
 	subject = ok ? X509_get_subject_name(cert) : NULL;
 	ok = ok && X509_set_version(cert, X509_VERSION_3) == 1 &&
-	    X509_gmtime_adj(X509_getm_notBefore(cert), -3600) &&
-	    X509_time_adj_ex(X509_getm_notAfter(cert), 3650, 0, NULL) &&
-	    X509_NAME_add_entry_by_txt(subject, "CN", MBSTRING_UTF8,
-	        (const unsigned char *)"Signet self-signed", -1, -1, 0) == 1 &&
-	    X509_set_issuer_name(cert, subject) == 1 && X509_set_pubkey(cert, key) == 1 &&
-	    add_extension(cert, NID_subject_alt_name, names) &&
-	    add_extension(cert, NID_basic_constraints, "critical,CA:TRUE") &&
-	    X509_sign(cert, key, EVP_sha256()) > 0;
+	     X509_gmtime_adj(X509_getm_notBefore(cert), -3600) &&
+	     X509_time_adj_ex(X509_getm_notAfter(cert), 3650, 0, NULL) &&
+	     X509_NAME_add_entry_by_txt(subject, "CN", MBSTRING_UTF8,
+					(const unsigned char *)"Signet self-signed", -1, -1,
+					0) == 1 &&
+	     X509_set_issuer_name(cert, subject) == 1 && X509_set_pubkey(cert, key) == 1 &&
+	     add_extension(cert, NID_subject_alt_name, names) &&
+	     add_extension(cert, NID_basic_constraints, "critical,CA:TRUE") &&
+	     X509_sign(cert, key, EVP_sha256()) > 0;
 	if (ok)
 		return cert;
 	X509_free(cert);
@@ -372,7 +393,8 @@ static FILE *create(struct slice where, mode_t mode, struct err *e)
 		return NULL;
 	fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, mode);
 	if (fd < 0) {
-		err_set(e, errno == EEXIST ? ERR_CONFLICT : ERR_DENIED, "%s: %s", path, strerror(errno));
+		err_set(e, errno == EEXIST ? ERR_CONFLICT : ERR_DENIED, "%s: %s", path,
+			strerror(errno));
 		return NULL;
 	}
 	f = fdopen(fd, "w");
@@ -381,14 +403,35 @@ static FILE *create(struct slice where, mode_t mode, struct err *e)
 	return f;
 }
 
+/* A new file with one of the two. What could not be written whole is removed again. */
+static bool write_pem(struct slice where, mode_t mode, EVP_PKEY *key, X509 *cert, struct err *e)
+{
+	FILE *f = create(where, mode, e);
+	char path[4096];
+	bool ok;
+
+	if (!f || !to_path(where, path, e))
+		return false;
+	ok = (key ? PEM_write_PrivateKey(f, key, NULL, NULL, 0, NULL, NULL)
+		  : PEM_write_X509(f, cert)) == 1;
+	ok = fflush(f) == 0 && ok;
+	ok = fsync(fileno(f)) == 0 && ok;
+	ok = fclose(f) == 0 && ok;
+	if (ok)
+		return true;
+	err_set(e, ERR_LATER, "%s: %s", path, strerror(errno));
+	unlink(path);
+	return false;
+}
+
 bool tls_make_selfsigned(struct slice hostname, struct slice certificate, struct slice key_path,
-    struct err *e)
+			 struct err *e)
 {
 	char name[256];
 	EVP_PKEY *key = EVP_EC_gen("P-256");
 	X509 *cert = NULL;
-	FILE *f;
-	bool ok = key && hostname.n < sizeof name;
+	char path[4096];
+	bool ok = key && hostname.n && hostname.n < sizeof name;
 
 	if (ok) {
 		memcpy(name, hostname.p, hostname.n);
@@ -398,12 +441,13 @@ bool tls_make_selfsigned(struct slice hostname, struct slice certificate, struct
 	}
 	if (!ok)
 		tls_error(e, "self-signed certificate");
-	f = ok ? create(key_path, 0600, e) : NULL;
-	ok = f && PEM_write_PrivateKey(f, key, NULL, NULL, 0, NULL, NULL) == 1;
-	ok = (f && fclose(f) == 0) && ok;
-	f = ok ? create(certificate, 0644, e) : NULL;
-	ok = f && PEM_write_X509(f, cert) == 1;
-	ok = (f && fclose(f) == 0) && ok;
+	ok = ok && write_pem(key_path, 0600, key, NULL, e);
+	if (ok && !write_pem(certificate, 0644, NULL, cert, e)) {
+		/* Half a pair would be in the way next time. */
+		if (to_path(key_path, path, NULL))
+			unlink(path);
+		ok = false;
+	}
 	X509_free(cert);
 	EVP_PKEY_free(key);
 	return ok;

@@ -18,7 +18,7 @@ struct tls_server_conf {
 	/* Pairs: RSA and ECDSA side by side. */
 	const struct slice *certificates, *keys;
 	size_t n;
-	struct slice alpn; /* "smtp"; empty: any offer is ignored */
+	struct slice alpn;         /* "smtp"; empty: any offer is ignored */
 	uint64_t ticket_rotate_ms; /* a ticket is good for one to two of these; 0: 12 hours */
 };
 
@@ -35,6 +35,6 @@ void tls_client_free(struct tls_client *);
 /* Writes a self-signed ECDSA P-256 certificate for hostname and localhost, and its key (mode 0600).
  * ERR_CONFLICT: a file exists. */
 bool tls_make_selfsigned(struct slice hostname, struct slice certificate, struct slice key,
-    struct err *e);
+			 struct err *e);
 
 #endif
