@@ -17,7 +17,8 @@ struct listener *listener_open(struct slice address, struct err *e);
 /* Stops and closes; removes a Unix socket's name. */
 void listener_close(struct listener *);
 /* accepted() owns fd, which is non-blocking. Out of descriptors: it rests and tries again. */
-bool listener_start(struct listener *, struct loop *, void (*accepted)(void *arg, int fd), void *arg);
+bool listener_start(struct listener *, struct loop *, void (*accepted)(void *arg, int fd),
+		    void *arg);
 void listener_stop(struct listener *);
 /* The port it got, for address "...:0". 0 for a Unix socket. */
 uint16_t listener_port(const struct listener *);

@@ -19,6 +19,7 @@ struct loop {
 	/* Posted tasks, newest first; taken whole and reversed. */
 	struct loop_task *_Atomic posted;
 	atomic_bool stop;
+	bool running; /* `now` is kept by the turns */
 	struct heap timers;
 	uint64_t now;
 	uint64_t armed; /* when `tick` fires; UINT64_MAX: not */
@@ -134,6 +135,8 @@ void loop_timer_set(struct loop_timer *t, uint64_t ms)
 {
 	struct loop *l = t->loop;
 
+	if (!l->running)
+		l->now = clock_mono_ms();
 	t->due = ms < UINT64_MAX - 1 - l->now ? l->now + ms : UINT64_MAX - 1;
 	/* Later than the look that is coming anyway: nothing to do. */
 	if (t->node.at != HEAP_OUT && t->node.key <= t->due)
@@ -207,12 +210,14 @@ void loop_free(struct loop *l)
 void loop_run(struct loop *l)
 {
 	l->now = clock_mono_ms();
+	l->running = true;
 	while (!atomic_load(&l->stop)) {
 		arm(l);
 		if (event_base_loop(l->base, EVLOOP_ONCE | EVLOOP_NO_EXIT_ON_EMPTY) < 0)
 			break;
 	}
 	run_posted(l);
+	l->running = false;
 }
 
 uint64_t loop_now(const struct loop *l)

@@ -82,7 +82,7 @@ static void send_back(struct job *j)
 
 /* Signals belong to the first loop. */
 static bool start_thread(pthread_t *ret, void *(*main)(void *), void *arg, const char *name,
-    struct err *e)
+			 struct err *e)
 {
 	sigset_t all, old;
 	int rc;
@@ -218,7 +218,8 @@ static void *batch_main(void *arg)
 }
 
 struct batch *batch_new(const char *name, size_t queue_max,
-    void (*run)(struct job **jobs, size_t n, void *ctx), void *ctx, struct err *e)
+			void (*run)(struct job **jobs, size_t n, void *ctx), void *ctx,
+			struct err *e)
 {
 	struct batch *b = calloc(1, sizeof *b);
 

@@ -40,7 +40,8 @@ bool lane_post(struct lane *, struct job *);
  * meanwhile waits for the next round. The done()s of a round reach each home loop in one wake. */
 struct batch;
 struct batch *batch_new(const char *name, size_t queue_max,
-    void (*run)(struct job **jobs, size_t n, void *ctx), void *ctx, struct err *e);
+			void (*run)(struct job **jobs, size_t n, void *ctx), void *ctx,
+			struct err *e);
 void batch_free(struct batch *);
 bool batch_post(struct batch *, struct job *);
 

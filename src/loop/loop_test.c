@@ -1,0 +1,408 @@
+/* loop/loop_test.c -- timers, posts and readiness. */
+#include "loop/loop.h"
+
+#include "loop/room_test.h"
+#include "ops/clock.h"
+
+#include <pthread.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+struct timer {
+	struct loop_timer t;
+	struct rig *rig;
+	int name;
+	unsigned again; /* sets itself so many times more, after again_ms */
+	uint64_t again_ms;
+	struct timer *cancels, *moves;
+};
+
+/* Who fired, in order, and when. */
+struct rig {
+	struct loop *loop;
+	int fired[64];
+	uint64_t at[64];
+	size_t n;
+	uint64_t began;
+};
+
+static void on_end(void *arg)
+{
+	loop_stop(arg);
+}
+
+static void on_timer(void *arg)
+{
+	struct timer *t = arg;
+	struct rig *r = t->rig;
+
+	r->at[r->n] = loop_now(r->loop) - r->began;
+	r->fired[r->n++] = t->name;
+	if (t->cancels)
+		loop_timer_cancel(&t->cancels->t);
+	if (t->moves)
+		loop_timer_set(&t->moves->t, 60);
+	if (t->again) {
+		t->again--;
+		loop_timer_set(&t->t, t->again_ms);
+	}
+}
+
+static void rig_start(struct rig *r)
+{
+	struct err e;
+
+	*r = (struct rig){ .loop = loop_new(&e) };
+	assert_non_null(r->loop);
+	r->began = clock_mono_ms();
+}
+
+static void timer_start(struct rig *r, struct timer *t, int name, uint64_t ms)
+{
+	t->rig = r;
+	t->name = name;
+	loop_timer_init(&t->t, r->loop, on_timer, t);
+	loop_timer_set(&t->t, ms);
+}
+
+static void rig_run(struct rig *r, uint64_t ms, struct loop_io *io)
+{
+	struct loop_timer end;
+
+	loop_timer_init(&end, r->loop, on_end, r->loop);
+	loop_timer_set(&end, ms);
+	loop_run(r->loop);
+	loop_timer_cancel(&end);
+	if (io)
+		loop_io_done(io);
+	loop_free(r->loop);
+}
+
+static void assert_fired(const struct rig *r, size_t i, int name, uint64_t ms)
+{
+	assert_true(i < r->n);
+	assert_int_equal(r->fired[i], name);
+	/* Never early; late by what a busy machine costs. */
+	assert_in_range(r->at[i], ms, ms + 200);
+}
+
+static void test_order(void **state)
+{
+	struct timer t[5] = { 0 };
+	struct rig r;
+
+	rig_start(&r);
+	timer_start(&r, &t[0], 0, 80);
+	timer_start(&r, &t[1], 1, 20);
+	timer_start(&r, &t[2], 2, 140);
+	timer_start(&r, &t[3], 3, 0);
+	timer_start(&r, &t[4], 4, 5000);
+	rig_run(&r, 250, NULL);
+	assert_int_equal(r.n, 4);
+	assert_fired(&r, 0, 3, 0);
+	assert_fired(&r, 1, 1, 20);
+	assert_fired(&r, 2, 0, 80);
+	assert_fired(&r, 3, 2, 140);
+}
+
+/* Moved later, moved earlier, set twice, cancelled, cancelled by another. */
+static void test_moves(void **state)
+{
+	struct timer t[6] = { 0 };
+	struct rig r;
+
+	rig_start(&r);
+	timer_start(&r, &t[0], 0, 30);
+	loop_timer_set(&t[0].t, 90); /* later: looked at after 30, fires after 90 */
+	timer_start(&r, &t[1], 1, 5000);
+	loop_timer_set(&t[1].t, 60); /* earlier */
+	timer_start(&r, &t[2], 2, 20);
+	loop_timer_cancel(&t[2].t);
+	loop_timer_cancel(&t[2].t);
+	timer_start(&r, &t[3], 3, 80); /* cancelled by 1 */
+	t[1].cancels = &t[3];
+	timer_start(&r, &t[4], 4, 20);
+	loop_timer_cancel(&t[4].t);
+	loop_timer_set(&t[4].t, 120);
+	timer_start(&r, &t[5], 5, 30);
+	loop_timer_set(&t[5].t, 200);
+	loop_timer_set(&t[5].t, 150); /* later, then a little less so */
+	rig_run(&r, 300, NULL);
+	assert_int_equal(r.n, 4);
+	assert_fired(&r, 0, 1, 60);
+	assert_fired(&r, 1, 0, 90);
+	assert_fired(&r, 2, 4, 120);
+	assert_fired(&r, 3, 5, 150);
+}
+
+static void test_set_in_callback(void **state)
+{
+	struct timer t[3] = { 0 };
+	struct rig r;
+
+	rig_start(&r);
+	t[0].again = 3;
+	t[0].again_ms = 20;
+	timer_start(&r, &t[0], 0, 20);
+	t[1].moves = &t[2]; /* moves 2 from 110 to 60 after 10 */
+	timer_start(&r, &t[1], 1, 10);
+	timer_start(&r, &t[2], 2, 110);
+	rig_run(&r, 250, NULL);
+	assert_int_equal(r.n, 6);
+	assert_fired(&r, 0, 1, 10);
+	assert_fired(&r, 1, 0, 20);
+	assert_fired(&r, 2, 0, 40);
+	assert_fired(&r, 5, 0, 80);
+}
+
+/* A loop's time stands still until it runs, but what is set before counts from when it is set. */
+static void test_set_before(void **state)
+{
+	struct timer t = { 0 };
+	struct rig r;
+
+	rig_start(&r);
+	usleep(100000);
+	r.began = clock_mono_ms();
+	timer_start(&r, &t, 0, 60);
+	rig_run(&r, 200, NULL);
+	assert_int_equal(r.n, 1);
+	assert_fired(&r, 0, 0, 60);
+}
+
+static void test_huge(void **state)
+{
+	struct timer t = { 0 };
+	struct rig r;
+
+	rig_start(&r);
+	timer_start(&r, &t, 0, UINT64_MAX);
+	rig_run(&r, 30, NULL);
+	assert_int_equal(r.n, 0);
+}
+
+/* -- posts -- */
+
+#define POSTERS 4
+#define POSTS   5000
+
+struct posted {
+	struct loop_task task;
+	struct poster *from;
+	unsigned number;
+};
+
+struct poster {
+	struct loop *loop;
+	struct posted *tasks;
+	unsigned next; /* on the loop */
+	unsigned *left;
+	pthread_t thread;
+};
+
+static void on_posted(struct loop_task *task)
+{
+	struct posted *p = (struct posted *)(void *)task;
+
+	assert_int_equal(p->number, p->from->next);
+	p->from->next++;
+	if (!--*p->from->left)
+		loop_stop(p->from->loop);
+}
+
+static void *post_many(void *arg)
+{
+	struct poster *p = arg;
+
+	for (unsigned i = 0; i < POSTS; i++) {
+		p->tasks[i] =
+		    (struct posted){ .task = { .run = on_posted }, .from = p, .number = i };
+		loop_post(p->loop, &p->tasks[i].task);
+	}
+	return NULL;
+}
+
+static void test_posts(void **state)
+{
+	struct poster posters[POSTERS] = { 0 };
+	unsigned left = POSTERS * POSTS;
+	struct err e;
+	struct loop *l = loop_new(&e);
+
+	for (size_t i = 0; i < POSTERS; i++) {
+		posters[i].loop = l;
+		posters[i].left = &left;
+		posters[i].tasks = calloc(POSTS, sizeof(struct posted));
+		assert_int_equal(pthread_create(&posters[i].thread, NULL, post_many, &posters[i]),
+				 0);
+	}
+	loop_run(l);
+	for (size_t i = 0; i < POSTERS; i++) {
+		pthread_join(posters[i].thread, NULL);
+		assert_int_equal(posters[i].next, POSTS);
+		free(posters[i].tasks);
+	}
+	assert_int_equal(left, 0);
+	loop_free(l);
+}
+
+struct again {
+	struct loop_task task;
+	struct loop *loop;
+	unsigned n;
+};
+
+static void post_again(struct loop_task *task)
+{
+	struct again *a = (struct again *)(void *)task;
+
+	if (++a->n < 100)
+		loop_post(a->loop, task);
+	else
+		loop_stop(a->loop);
+}
+
+static void count_only(struct loop_task *task)
+{
+	((struct again *)(void *)task)->n++;
+}
+
+/* A task may post itself; what was posted before the stop is run, before the loop began too. */
+static void test_post_again(void **state)
+{
+	struct err e;
+	struct loop *l = loop_new(&e);
+	struct again a = { .task = { .run = post_again }, .loop = l };
+	struct again last = { .task = { .run = count_only } };
+
+	loop_post(l, &a.task);
+	loop_run(l);
+	assert_int_equal(a.n, 100);
+	loop_post(l, &last.task);
+	loop_run(l); /* it was stopped already */
+	assert_int_equal(last.n, 1);
+	loop_free(l);
+}
+
+/* -- readiness -- */
+
+struct pipe_end {
+	struct loop_io io;
+	struct loop *loop;
+	int fd;
+	unsigned calls;
+	bool read_it;
+};
+
+static void on_pipe(void *arg)
+{
+	struct pipe_end *p = arg;
+	char c;
+
+	p->calls++;
+	if (p->read_it)
+		assert_int_equal(read(p->fd, &c, 1), 1);
+	if (p->calls == 3) {
+		loop_io_done(&p->io);
+		loop_stop(p->loop);
+	}
+}
+
+static void test_io(void **state)
+{
+	for (int again = 0; again < 2; again++) {
+		struct err e;
+		struct loop *l = loop_new(&e);
+		struct pipe_end p = { .loop = l, .read_it = !again };
+		int fd[2];
+
+		assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, fd), 0);
+		assert_int_equal(write(fd[1], "abc", again ? 1 : 3), again ? 1 : 3);
+		p.fd = fd[0];
+		assert_true(loop_io_init(&p.io, l, fd[0], on_pipe, &p));
+		loop_io_want(&p.io, true, false);
+		loop_io_again(&p.io);
+		loop_run(l);
+		assert_int_equal(p.calls, 3); /* level-triggered: unread bytes are told of again */
+		close(fd[0]);
+		close(fd[1]);
+		loop_free(l);
+	}
+}
+
+/* Writable, both directions, and nothing wanted: no call. */
+static void test_io_want(void **state)
+{
+	struct rig r;
+	struct pipe_end p = { .calls = 10 };
+	int fd[2];
+
+	rig_start(&r);
+	p.loop = r.loop;
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, fd), 0);
+	p.fd = fd[0];
+	assert_true(loop_io_init(&p.io, r.loop, fd[0], on_pipe, &p));
+	loop_io_want(&p.io, true, true);
+	loop_io_want(&p.io, true, false);
+	assert_int_equal(write(fd[1], "a", 1), 1);
+	loop_io_want(&p.io, false, false);
+	rig_run(&r, 30, &p.io);
+	assert_int_equal(p.calls, 10);
+	rig_start(&r);
+	p = (struct pipe_end){ .loop = r.loop, .fd = fd[1] };
+	assert_true(loop_io_init(&p.io, r.loop, fd[1], on_pipe, &p));
+	loop_io_want(&p.io, false, true);
+	rig_run(&r, 1000, NULL);
+	assert_int_equal(p.calls, 3);
+	close(fd[0]);
+	close(fd[1]);
+}
+
+static void on_signal(void *arg, int signo)
+{
+	struct rig *r = arg;
+
+	r->fired[r->n++] = signo;
+	if (r->n == 3)
+		loop_stop(r->loop);
+}
+
+static void test_signals(void **state)
+{
+	struct err e;
+	struct rig r;
+
+	rig_start(&r);
+	assert_true(loop_signals(r.loop, on_signal, &r, &e));
+	kill(getpid(), SIGHUP);
+	kill(getpid(), SIGTERM);
+	kill(getpid(), SIGINT);
+	rig_run(&r, 2000, NULL);
+	assert_int_equal(r.n, 3);
+	assert_int_equal(r.fired[0] + r.fired[1] + r.fired[2], SIGHUP + SIGTERM + SIGINT);
+}
+
+int test_loop(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_order),
+		cmocka_unit_test(test_moves),
+		cmocka_unit_test(test_set_in_callback),
+		cmocka_unit_test(test_set_before),
+		cmocka_unit_test(test_huge),
+		cmocka_unit_test(test_posts),
+		cmocka_unit_test(test_post_again),
+		cmocka_unit_test(test_io),
+		cmocka_unit_test(test_io_want),
+		cmocka_unit_test(test_signals),
+	};
+
+	return cmocka_run_group_tests_name("loop", tests, NULL, NULL);
+}

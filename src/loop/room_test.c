@@ -1,0 +1,10 @@
+#include "loop/room_test.h"
+
+#include <signal.h>
+
+int main(void)
+{
+	/* As loop_signals() does for the server. */
+	signal(SIGPIPE, SIG_IGN);
+	return test_loop() + test_work() + test_listener() + test_stream() + test_tls() ? 1 : 0;
+}
