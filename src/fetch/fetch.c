@@ -1,4 +1,4 @@
-/* fetch/fetch.c -- the only file that knows libcurl. */
+/* fetch/fetch.c -- this and submit.c are the files that know libcurl. */
 #include "fetch/fetch.h"
 
 #include "base/must.h"
