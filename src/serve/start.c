@@ -601,7 +601,8 @@ int serve_run(const char *config)
 	if (ok) {
 		log_event(LOG_STARTED, F_CSTR("version", SIGNET_VERSION), F_CSTR("config", config),
 		    F_U64("pid", (uint64_t)getpid()), F_U64("threads", r.server.n_homes));
-		ok = start_threads(&r, &e) && start_listeners(&r, &e);
+		/* Listeners first: a loop's events belong to its thread once that runs. */
+		ok = start_listeners(&r, &e) && start_threads(&r, &e);
 	}
 	if (ok) {
 		run(&r);
