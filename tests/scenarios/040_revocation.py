@@ -79,7 +79,7 @@ def test_domain_taken_away(lab):
 
 def test_key_without_mail_send(lab):
     s = lab.signet()
-    _, key = s.new_key("shop", "--scope", "user.account.read")
+    _, key = s.new_key("shop", "--scope", "api_keys.read")
     with s.raw() as c:
         c.ehlo()
         reply(c.auth(key), GRANT)
