@@ -9,5 +9,9 @@
 
 uint64_t clock_mono_ms(void);
 uint64_t clock_wall_ms(void);
+/* Unix time that no step of the wall clock moves: what the wall clock said when the process first
+ * asked, and the monotonic time since. The queue's schedule uses it, so that setting the clock back
+ * an hour makes nothing wait an hour, and setting it on makes nothing expire. */
+uint64_t clock_steady_ms(void);
 
 #endif

@@ -73,7 +73,7 @@ const struct conf_option conf_options[] = {
 	{ IN_RETRY, "factor",   CONF_UINT,     TOP(retry.factor),   "2000", 1000, 10000, NULL, "growth from one delay to the next, thousandths" },
 	{ IN_RETRY, "max",      CONF_DURATION, TOP(retry.max),      "4h", 10, 7 DAY, NULL, "the longest delay" },
 	{ IN_RETRY, "jitter",   CONF_UINT,     TOP(retry.jitter),   "250", 0, 1000, NULL, "random part of a delay, thousandths" },
-	{ IN_RETRY, "lifetime", CONF_DURATION, TOP(retry.lifetime), "5d", 1 SEC, 30 DAY, NULL, "after this a recipient has failed" },
+	{ IN_RETRY, "lifetime", CONF_DURATION, TOP(retry.lifetime), "5d", 1 SEC, 365 DAY, NULL, "after this a recipient has failed" },
 
 	{ IN_DELIVERY, "connect",  CONF_DURATION, TOP(delivery.connect),  "30s", 100, 1 HOUR, NULL, "TCP connection" },
 	{ IN_DELIVERY, "greeting", CONF_DURATION, TOP(delivery.greeting), "5m", 100, 1 HOUR, NULL, "the 220" },

@@ -210,7 +210,7 @@ static void settle(struct capture *c, struct item *it)
 
 	answers = ARENA_ARRAY(&it->arena, struct outcome_answer, env->n_rcpts);
 	if (!answers) {
-		s->spool_backend->release(s->spool, &it->ticket, clock_wall_ms() + 60000);
+		s->spool_backend->release(s->spool, &it->ticket, clock_steady_ms() + 60000);
 		return;
 	}
 	for (uint32_t i = 0; i < env->n_rcpts; i++) {
@@ -258,7 +258,7 @@ bool capture_start(struct deliver *d, struct site *site)
 {
 	struct capture *c = calloc(1, sizeof *c);
 	struct server *s = deliver_home(d)->server;
-	uint64_t now = clock_wall_ms();
+	uint64_t now = clock_steady_ms();
 
 	if (!c)
 		return false;

@@ -68,7 +68,7 @@ static void start(struct deliver *d, struct site *site)
 
 static void turn(struct deliver *d)
 {
-	uint64_t now = clock_wall_ms(), wait;
+	uint64_t now = clock_steady_ms(), wait;
 	struct site *site;
 
 	if (d->stopping)
@@ -81,8 +81,6 @@ static void turn(struct deliver *d)
 		if (site->active == active)
 			break; /* it could not be started now; the timer tries again */
 	}
-	/* The spool's times are wall-clock times. A clock that steps back must not make us sleep for
-	 * the length of the step, so nothing sleeps longer than a few seconds. */
 	wait = wait > now ? wait - now : 0;
 	loop_timer_set(&d->timer, wait < 5000 ? wait : 5000);
 }
@@ -169,7 +167,7 @@ static uint32_t random32(void)
 void deliver_settle(struct deliver *d, const struct spool_ticket *t, const struct spool_envelope *env,
     const struct outcome_answer *answers, size_t n, const struct deliver_facts *f)
 {
-	uint64_t now = clock_wall_ms();
+	uint64_t now = clock_steady_ms();
 	struct settle *s = calloc(1, sizeof *s);
 	struct spool_verdict *verdicts;
 	uint32_t pending;
@@ -260,7 +258,7 @@ static void charge_done(struct job *job)
 		deliver_unreadable(d, &c->ticket, &c->error);
 	else if (!n)
 		d->home->server->spool_backend->release(d->home->server->spool, &c->ticket,
-		    clock_wall_ms() + 60000);
+		    clock_steady_ms() + 60000);
 	else
 		deliver_settle(d, &c->ticket, env, answers, n, &f);
 	arena_done(&c->arena);
@@ -288,13 +286,13 @@ static void charge(struct deliver *d, const struct route *route, const struct sp
 		arena_done(&c->arena);
 		free(c);
 	}
-	s->spool_backend->release(s->spool, t, clock_wall_ms() + 60000);
+	s->spool_backend->release(s->spool, t, clock_steady_ms() + 60000);
 }
 
 void deliver_site_failed(struct deliver *d, struct site *site, struct slice remote, struct slice reason)
 {
 	struct server *s = d->home->server;
-	uint64_t now = clock_wall_ms();
+	uint64_t now = clock_steady_ms();
 	struct spool_ticket taken[CHARGED];
 	size_t n = 0;
 

@@ -170,7 +170,7 @@ static void commit(struct conn *c)
 		.kind = SPOOL_PUT,
 		.envelope = &tx->envelope,
 		.content = &tx->content,
-		.due_ms = tx->envelope.accepted_ms,
+		.due_ms = clock_steady_ms(),
 	};
 	tx->commit.job.home = c->home->loop;
 	tx->commit.job.done = commit_done;

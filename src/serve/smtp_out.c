@@ -213,10 +213,10 @@ static void load_done(struct job *job)
 		if (o->error.kind == ERR_DAMAGED || o->error.kind == ERR_ABSENT)
 			deliver_unreadable(o->deliver, &o->ticket, &o->error);
 		else
-			s->spool_backend->release(s->spool, &o->ticket, clock_wall_ms() + 60000);
+			s->spool_backend->release(s->spool, &o->ticket, clock_steady_ms() + 60000);
 		put_down(o);
 	} else if (!make_mail(o)) {
-		s->spool_backend->release(s->spool, &o->ticket, clock_wall_ms() + 60000);
+		s->spool_backend->release(s->spool, &o->ticket, clock_steady_ms() + 60000);
 		put_down(o);
 	} else if (o->stage == STAGE_LOAD) {
 		smtp_client_send(o->client, &o->mail);
@@ -262,7 +262,7 @@ static bool post(struct out *o, void (*run)(struct job *, void *), void (*done)(
 static bool next_message(struct out *o)
 {
 	struct server *s = o->home->server;
-	uint64_t now = clock_wall_ms();
+	uint64_t now = clock_steady_ms();
 
 	if (!o->proven) {
 		o->proven = true;
@@ -474,7 +474,7 @@ static void pump(struct out *o)
 	if (o->stage == STAGE_OVER && !o->job_out) {
 		if (o->busy) {
 			/* The machine had no chance to say it: the delivery goes back as it was. */
-			o->home->server->spool_backend->release(o->home->server->spool, &o->ticket, clock_wall_ms());
+			o->home->server->spool_backend->release(o->home->server->spool, &o->ticket, clock_steady_ms());
 			put_down(o);
 		}
 		bury(o);
