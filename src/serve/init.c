@@ -34,14 +34,29 @@ static int complain_conf(const struct err *e)
 	return complain(78, e->text);
 }
 
+/* The certificates as the server would take them: readable is not enough. */
+static bool check_certificates(const struct conf *c, struct err *e)
+{
+	struct tls_server_conf tls = { .certificates = c->tls.certificate.at, .keys = c->tls.key.at,
+		.n = c->tls.certificate.n };
+	struct tls_server *t = tls_server_new(&tls, e);
+
+	tls_server_free(t);
+	return t;
+}
+
 int serve_config_check(const char *config)
 {
 	struct err e = { 0 };
 	const struct conf *c = conf_read(config, &e);
+	bool ok;
 
 	if (!c)
 		return complain_conf(&e);
+	ok = check_certificates(c, &e);
 	conf_free(c);
+	if (!ok)
+		return complain_conf(&e);
 	printf("%s: ok\n", config);
 	return 0;
 }
