@@ -5,5 +5,7 @@
 #include "base/slice.h"
 
 uint32_t crc32c(uint32_t crc, struct slice s);
+/* The same without the processor's instruction. */
+uint32_t crc32c_portable(uint32_t crc, struct slice s);
 
 #endif

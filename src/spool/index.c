@@ -3,98 +3,73 @@
 #include "base/heap.h"
 #include "base/map.h"
 #include "base/must.h"
+#include "spool/slab.h"
 
 #include <stdlib.h>
 
-#define NONE  UINT32_MAX
-#define CHUNK 4096u
+#define NONE        UINT32_MAX
+#define MULTI       0x80000000u /* a delivery's number: in `multi`, else it is its entry's */
+#define BY_ID_LEAST 1024u
 
-/* Records of one size in chunks, so that none ever moves, with a list of free ones. */
-struct slab {
-	char **chunks;
-	size_t size;
-	uint32_t n, n_chunks, free_head, live;
+enum { ENTRY_FILE = 1, ENTRY_PUBLISHED = 2 };
+
+/* A delivery of a message that has several. */
+struct multi {
+	struct delivery d;
+	uint32_t entry, number;
+};
+
+struct delivery_list {
+	uint32_t open; /* deliveries with pending recipients */
+	uint32_t at[]; /* in index.multi */
 };
 
 struct dest {
 	struct heap_node node; /* in index.dests while it has work and is not held */
 	uint64_t not_before_ms;
-	uint32_t *due; /* heap of deliveries by next_ms */
-	uint32_t n, cap;
-	uint32_t leased, number;
+	uint32_t *due;    /* heap of deliveries by next_ms */
+	uint32_t n, cap;  /* cap >= refs: a delivery can always come back */
+	uint32_t pending; /* deliveries with pending recipients, due or leased */
+	uint32_t refs;    /* deliveries in messages that exist */
+	uint32_t number;
 	uint16_t name_n;
 	bool held;
 	char name[];
 };
 
 struct index {
-	struct slab entries, deliveries;
+	struct slab entries, multi;
 	uint32_t *by_id; /* open addressing: entry number or NONE */
-	size_t by_id_cap;
-	struct map names; /* of struct dest */
+	size_t by_id_cap, n;
+	struct map names;   /* of struct dest */
 	struct dest **dest; /* by number; free ones NULL */
 	uint32_t n_dest, cap_dest;
 	uint32_t *free_dest, n_free_dest;
 	struct heap dests;
 	struct spool_count count;
+	uint64_t file_bytes;
 };
-
-/* -- slabs -- */
-
-static void *slab_at(const struct slab *s, uint32_t i)
-{
-	return s->chunks[i / CHUNK] + (size_t)(i % CHUNK) * s->size;
-}
-
-static bool slab_add(struct slab *s, uint32_t *ret)
-{
-	if (s->free_head != NONE) {
-		*ret = s->free_head;
-		memcpy(&s->free_head, slab_at(s, *ret), sizeof s->free_head);
-	} else {
-		if (s->n == s->n_chunks * CHUNK) {
-			char **chunks = realloc(s->chunks, (s->n_chunks + 1) * sizeof *chunks);
-
-			if (!chunks)
-				return false;
-			s->chunks = chunks;
-			chunks[s->n_chunks] = malloc(CHUNK * s->size);
-			if (!chunks[s->n_chunks])
-				return false;
-			s->n_chunks++;
-		}
-		*ret = s->n++;
-	}
-	memset(slab_at(s, *ret), 0, s->size);
-	s->live++;
-	return true;
-}
-
-static void slab_reset(struct slab *s)
-{
-	for (uint32_t i = 0; i < s->n_chunks; i++)
-		free(s->chunks[i]);
-	free(s->chunks);
-	*s = (struct slab){ .size = s->size, .free_head = NONE };
-}
-
-static void slab_drop(struct slab *s, uint32_t i)
-{
-	memcpy(slab_at(s, i), &s->free_head, sizeof s->free_head);
-	s->free_head = i;
-	/* Drained: what a backlog took is given back. */
-	if (--s->live == 0)
-		slab_reset(s);
-}
 
 static struct entry *entry_at(const struct index *x, uint32_t i)
 {
 	return slab_at(&x->entries, i);
 }
 
-static struct delivery *delivery_at(const struct index *x, uint32_t i)
+static struct multi *multi_at(const struct index *x, uint32_t i)
 {
-	return slab_at(&x->deliveries, i);
+	return slab_at(&x->multi, i);
+}
+
+static struct delivery *delivery_at(const struct index *x, uint32_t ref)
+{
+	return ref & MULTI ? &multi_at(x, ref & ~MULTI)->d : &entry_at(x, ref)->u.one;
+}
+
+struct delivery *index_delivery(const struct index *x, struct entry *e, uint32_t number)
+{
+	if (number >= e->n_deliveries)
+		return NULL;
+	return e->n_deliveries == 1 ? &e->u.one : &multi_at(x, e->u.many->at[number])->d;
 }
 
 /* -- by id -- */
@@ -108,9 +83,8 @@ static size_t home_of(const struct index *x, struct id id)
 	return (size_t)v & (x->by_id_cap - 1);
 }
 
-static bool by_id_grow(struct index *x)
+static bool by_id_resize(struct index *x, size_t cap)
 {
-	size_t cap = x->by_id_cap ? x->by_id_cap * 2 : 1024;
 	uint32_t *old = x->by_id, *at = malloc(cap * sizeof *at);
 	size_t old_cap = x->by_id_cap;
 
@@ -142,9 +116,9 @@ static size_t slot_of(const struct index *x, struct id id)
 	return i;
 }
 
-static void by_id_remove(struct index *x, struct id id)
+static void by_id_remove(struct index *x, size_t hole)
 {
-	size_t mask = x->by_id_cap - 1, hole = slot_of(x, id);
+	size_t mask = x->by_id_cap - 1;
 
 	for (size_t i = (hole + 1) & mask; x->by_id[i] != NONE; i = (i + 1) & mask) {
 		size_t home = home_of(x, entry_at(x, x->by_id[i])->id);
@@ -155,13 +129,16 @@ static void by_id_remove(struct index *x, struct id id)
 		}
 	}
 	x->by_id[hole] = NONE;
+	/* Room taken by a backlog is given back; not being able to is no harm. */
+	if (--x->n < x->by_id_cap / 8 && x->by_id_cap > BY_ID_LEAST)
+		(void)by_id_resize(x, x->by_id_cap / 2);
 }
 
 struct entry *index_find(const struct index *x, struct id id)
 {
 	size_t i;
 
-	if (!x->count.messages)
+	if (!x->n)
 		return NULL;
 	i = slot_of(x, id);
 	return x->by_id[i] == NONE ? NULL : entry_at(x, x->by_id[i]);
@@ -169,145 +146,128 @@ struct entry *index_find(const struct index *x, struct id id)
 
 /* -- destinations -- */
 
-static struct dest *dest_find(const struct index *x, struct slice name)
+static struct dest *dest_find(const struct index *x, const struct spool_dest *name)
 {
-	return map_get(&x->names, name);
+	return map_get(&x->names, slice(name->name, name->n));
 }
 
-static bool dest_number(struct index *x, struct dest *d)
+static bool dest_room(struct index *x)
 {
-	if (x->n_free_dest) {
-		d->number = x->free_dest[--x->n_free_dest];
-	} else {
-		if (x->n_dest == x->cap_dest) {
-			uint32_t cap = x->cap_dest ? x->cap_dest * 2 : 64;
-			struct dest **dest = realloc(x->dest, cap * sizeof(struct dest *));
-			uint32_t *free_dest;
+	uint32_t cap = x->cap_dest ? x->cap_dest * 2 : 64;
+	struct heap_node **nodes;
+	struct dest **dest;
+	uint32_t *free_dest;
 
-			if (!dest)
-				return false;
-			x->dest = dest;
-			free_dest = realloc(x->free_dest, cap * sizeof *free_dest);
-			if (!free_dest)
-				return false;
-			x->free_dest = free_dest;
-			x->cap_dest = cap;
-		}
-		d->number = x->n_dest++;
+	if (x->n_free_dest || x->n_dest < x->cap_dest)
+		return true;
+	dest = realloc(x->dest, cap * sizeof(struct dest *));
+	if (!dest)
+		return false;
+	x->dest = dest;
+	free_dest = realloc(x->free_dest, cap * sizeof *free_dest);
+	if (!free_dest)
+		return false;
+	x->free_dest = free_dest;
+	/* Putting a destination into the heap can then not fail. */
+	if (x->dests.cap < cap) {
+		nodes = realloc(x->dests.nodes, cap * sizeof(struct heap_node *));
+		if (!nodes)
+			return false;
+		x->dests.nodes = nodes;
+		x->dests.cap = cap;
 	}
-	x->dest[d->number] = d;
+	x->cap_dest = cap;
 	return true;
 }
 
 static struct dest *dest_make(struct index *x, struct slice name)
 {
-	struct dest *d = dest_find(x, name);
+	struct dest *d = map_get(&x->names, name);
 
-	if (d)
+	if (d || !dest_room(x))
 		return d;
 	d = calloc(1, sizeof *d + name.n);
 	if (!d)
 		return NULL;
 	d->node.at = HEAP_OUT;
 	d->name_n = (uint16_t)name.n;
-	memcpy(d->name, name.p, name.n);
+	if (name.n)
+		memcpy(d->name, name.p, name.n);
 	if (!map_put(&x->names, name, d)) {
 		free(d);
 		return NULL;
 	}
-	if (!dest_number(x, d)) {
-		map_remove(&x->names, name);
-		free(d);
-		return NULL;
-	}
+	d->number = x->n_free_dest ? x->free_dest[--x->n_free_dest] : x->n_dest++;
+	x->dest[d->number] = d;
 	return d;
 }
 
-static void dest_tidy(struct index *x, struct dest *d)
-{
-	if (d->n || d->leased || d->held)
-		return;
-	heap_remove(&x->dests, &d->node);
-	map_remove(&x->names, slice(d->name, d->name_n));
-	x->dest[d->number] = NULL;
-	x->free_dest[x->n_free_dest++] = d->number;
-	free(d->due);
-	free(d);
-}
-
-/* Where the destination belongs among those that wait for their time. */
+/* Where the destination belongs among those that wait for their time; and out, without use. */
 static void dest_place(struct index *x, struct dest *d)
 {
 	uint64_t due;
 
+	if (!d->refs && !d->held) {
+		heap_remove(&x->dests, &d->node);
+		map_remove(&x->names, slice(d->name, d->name_n));
+		x->dest[d->number] = NULL;
+		x->free_dest[x->n_free_dest++] = d->number;
+		free(d->due);
+		free(d);
+		return;
+	}
 	if (d->held || !d->n) {
 		heap_remove(&x->dests, &d->node);
 		return;
 	}
 	due = delivery_at(x, d->due[0])->next_ms;
-	/* Room in this heap is normally there since the destination was made: see add_delivery(). */
+	/* Room was made for it with the destination. */
 	MUST(heap_set(&x->dests, &d->node, due > d->not_before_ms ? due : d->not_before_ms));
 }
 
-static void due_put_at(struct index *x, struct dest *d, uint32_t at, uint32_t i)
+/* -- what is due at a destination -- */
+
+static void due_put_at(struct index *x, struct dest *d, uint32_t at, uint32_t ref)
 {
-	d->due[at] = i;
-	delivery_at(x, i)->at = at;
+	d->due[at] = ref;
+	delivery_at(x, ref)->at = at;
 }
 
-static void due_up(struct index *x, struct dest *d, uint32_t at, uint32_t i)
+static void due_up(struct index *x, struct dest *d, uint32_t at, uint32_t ref)
 {
-	uint64_t key = delivery_at(x, i)->next_ms;
+	uint64_t key = delivery_at(x, ref)->next_ms;
 
 	while (at && delivery_at(x, d->due[(at - 1) / 2])->next_ms > key) {
 		due_put_at(x, d, at, d->due[(at - 1) / 2]);
 		at = (at - 1) / 2;
 	}
-	due_put_at(x, d, at, i);
+	due_put_at(x, d, at, ref);
 }
 
-static void due_down(struct index *x, struct dest *d, uint32_t at, uint32_t i)
+static void due_down(struct index *x, struct dest *d, uint32_t at, uint32_t ref)
 {
-	uint64_t key = delivery_at(x, i)->next_ms;
+	uint64_t key = delivery_at(x, ref)->next_ms;
 
 	for (;;) {
 		uint32_t child = at * 2 + 1;
 
 		if (child >= d->n)
 			break;
-		if (child + 1 < d->n &&
-		    delivery_at(x, d->due[child + 1])->next_ms < delivery_at(x, d->due[child])->next_ms)
+		if (child + 1 < d->n && delivery_at(x, d->due[child + 1])->next_ms <
+					    delivery_at(x, d->due[child])->next_ms)
 			child++;
 		if (delivery_at(x, d->due[child])->next_ms >= key)
 			break;
 		due_put_at(x, d, at, d->due[child]);
 		at = child;
 	}
-	due_put_at(x, d, at, i);
+	due_put_at(x, d, at, ref);
 }
 
-/* Room for every delivery of a destination, waiting or leased, exists before it is added: so a
- * lease can end without memory. */
-static bool due_reserve(struct dest *d)
+static void due_add(struct index *x, struct dest *d, uint32_t ref)
 {
-	uint32_t need = d->n + d->leased + 1, cap = d->cap ? d->cap : 4;
-	uint32_t *due;
-
-	if (need <= d->cap)
-		return true;
-	while (cap < need)
-		cap *= 2;
-	due = realloc(d->due, cap * sizeof *due);
-	if (!due)
-		return false;
-	d->due = due;
-	d->cap = cap;
-	return true;
-}
-
-static void due_add(struct index *x, struct dest *d, uint32_t i)
-{
-	due_up(x, d, d->n++, i);
+	MUST(d->n < d->cap);
+	due_up(x, d, d->n++, ref);
 }
 
 static void due_remove(struct index *x, struct dest *d, uint32_t at)
@@ -321,6 +281,51 @@ static void due_remove(struct index *x, struct dest *d, uint32_t at)
 	due_down(x, d, delivery_at(x, last)->at, last);
 }
 
+/* Room for every delivery that is or may become due exists before it is added: so a lease can end
+ * without memory. */
+static bool due_reserve(struct dest *d)
+{
+	uint32_t cap = d->cap + d->cap / 2 + 1;
+	uint32_t *due;
+
+	if (d->refs < d->cap)
+		return true;
+	due = realloc(d->due, cap * sizeof *due);
+	if (!due)
+		return false;
+	d->due = due;
+	d->cap = cap;
+	return true;
+}
+
+static void due_shrink(struct dest *d)
+{
+	uint32_t *due;
+
+	if (d->cap < 64 || d->refs >= d->cap / 4)
+		return;
+	due = realloc(d->due, d->cap / 2 * sizeof *due);
+	if (!due)
+		return;
+	d->due = due;
+	d->cap /= 2;
+}
+
+/* A delivery begins or ends to have pending recipients. */
+static void now_pending(struct index *x, struct dest *d)
+{
+	x->count.pending_deliveries++;
+	if (d->pending++ == 0)
+		x->count.destinations++;
+}
+
+static void not_pending(struct index *x, struct dest *d)
+{
+	x->count.pending_deliveries--;
+	if (--d->pending == 0)
+		x->count.destinations--;
+}
+
 /* -- messages -- */
 
 struct index *index_new(const uint64_t hash_key[2])
@@ -329,16 +334,22 @@ struct index *index_new(const uint64_t hash_key[2])
 
 	if (!x)
 		return NULL;
-	x->entries = (struct slab){ .size = sizeof(struct entry), .free_head = NONE };
-	x->deliveries = (struct slab){ .size = sizeof(struct delivery), .free_head = NONE };
+	slab_init(&x->entries, sizeof(struct entry));
+	slab_init(&x->multi, sizeof(struct multi));
 	map_init(&x->names, hash_key);
 	return x;
 }
 
 void index_free(struct index *x)
 {
+	struct entry *e;
+	size_t at = 0;
+
 	if (!x)
 		return;
+	while ((e = index_each(x, &at)))
+		if (e->n_deliveries > 1)
+			free(e->u.many);
 	heap_done(&x->dests);
 	for (uint32_t i = 0; i < x->n_dest; i++)
 		if (x->dest[i]) {
@@ -346,196 +357,232 @@ void index_free(struct index *x)
 			free(x->dest[i]);
 		}
 	map_done(&x->names);
-	slab_reset(&x->entries);
-	slab_reset(&x->deliveries);
+	slab_done(&x->entries);
+	slab_done(&x->multi);
 	free(x->by_id);
 	free(x->dest);
 	free(x->free_dest);
 	free(x);
 }
 
-/* Takes apart what index_put() began. */
-static void drop_deliveries(struct index *x, struct entry *e)
+static uint8_t *flags_of(const struct index *x, struct entry *e)
 {
-	uint32_t i = e->first;
-
-	while (i != NONE) {
-		struct delivery *dl = delivery_at(x, i);
-		struct dest *d = x->dest[dl->dest];
-		uint32_t next = dl->next;
-
-		if (dl->leased) {
-			d->leased--;
-			x->count.leased--;
-		}
-		if (dl->at != NONE)
-			due_remove(x, d, dl->at);
-		if (dl->pending)
-			x->count.pending_deliveries--;
-		dest_place(x, d);
-		dest_tidy(x, d);
-		slab_drop(&x->deliveries, i);
-		i = next;
-	}
-	e->first = NONE;
+	return &index_delivery(x, e, 0)->entry_flags;
 }
 
-static bool add_delivery(struct index *x, struct entry *e, uint32_t entry, struct slice name,
-    uint64_t due_ms)
+/* Ends what a delivery takes part in, lease, heap and counts. */
+static void delivery_out(struct index *x, struct delivery *dl)
 {
-	struct dest *d = dest_make(x, name);
-	struct delivery *dl;
-	uint32_t i;
+	struct dest *d = x->dest[dl->dest];
 
-	if (!d)
-		return false;
-	/* Its place among the destinations, made while failing is still possible. */
-	if (!due_reserve(d) || (d->node.at == HEAP_OUT && !d->held &&
-	                           !heap_set(&x->dests, &d->node, UINT64_MAX)) ||
-	    !slab_add(&x->deliveries, &i)) {
-		dest_tidy(x, d);
+	if (dl->flags & DELIVERY_LEASED)
+		x->count.leased--;
+	if (dl->at != NONE)
+		due_remove(x, d, dl->at);
+	d->refs--;
+	due_shrink(d);
+	dest_place(x, d);
+}
+
+static bool add_delivery(struct index *x, struct delivery *dl, const struct index_message *m,
+			 uint32_t number)
+{
+	struct dest *d = dest_make(x, m->dests[number]);
+
+	if (!d || !due_reserve(d)) {
+		if (d)
+			dest_place(x, d);
 		return false;
 	}
-	dl = delivery_at(x, i);
-	*dl = (struct delivery){ .next_ms = due_ms, .entry = entry, .dest = d->number, .next = e->first };
-	e->first = i;
-	due_add(x, d, i);
-	dest_place(x, d);
+	*dl = (struct delivery){ .next_ms = m->due_ms,
+				 .dest = d->number,
+				 .at = NONE,
+				 .pending = (uint16_t)m->rcpts[number] };
+	d->refs++;
 	return true;
 }
 
-struct entry *index_put(struct index *x, const struct spool_envelope *env, uint64_t due_ms,
-    struct place place)
+static bool add_many(struct index *x, struct entry *e, uint32_t entry,
+		     const struct index_message *m)
+{
+	struct delivery_list *l = malloc(sizeof *l + m->n_deliveries * sizeof l->at[0]);
+	uint32_t n = 0;
+
+	if (!l)
+		return false;
+	for (; n < m->n_deliveries; n++) {
+		if (!slab_add(&x->multi, &l->at[n]))
+			break;
+		*multi_at(x, l->at[n]) = (struct multi){ .entry = entry, .number = n };
+		if (!add_delivery(x, &multi_at(x, l->at[n])->d, m, n)) {
+			slab_drop(&x->multi, l->at[n]);
+			break;
+		}
+	}
+	if (n < m->n_deliveries) {
+		while (n--) {
+			delivery_out(x, &multi_at(x, l->at[n])->d);
+			slab_drop(&x->multi, l->at[n]);
+		}
+		free(l);
+		return false;
+	}
+	l->open = m->n_deliveries;
+	e->u.many = l;
+	return true;
+}
+
+struct entry *index_add(struct index *x, const struct index_message *m)
 {
 	struct entry *e;
 	uint32_t entry;
 
-	if ((x->count.messages + 1) * 4 > x->by_id_cap * 3 && !by_id_grow(x))
+	if (m->n_rcpts > INDEX_RCPTS_MAX || !m->n_deliveries || m->n_deliveries > m->n_rcpts)
+		return NULL;
+	if ((x->n + 1) * 4 > x->by_id_cap * 3 &&
+	    !by_id_resize(x, x->by_id_cap ? x->by_id_cap * 2 : BY_ID_LEAST))
 		return NULL;
 	if (!slab_add(&x->entries, &entry))
 		return NULL;
 	e = entry_at(x, entry);
-	*e = (struct entry){ .id = env->id,
-		.account = env->account,
-		.accepted_ms = env->accepted_ms,
-		.size = env->size,
-		.put = place,
-		.n_rcpts = env->n_rcpts,
-		.n_deliveries = env->n_deliveries,
-		.open = env->n_deliveries,
-		.first = NONE };
-	/* Backwards, so that the chain runs forwards. */
-	for (uint32_t i = env->n_deliveries; i-- > 0;)
-		if (!add_delivery(x, e, entry, env->dests[i], due_ms)) {
-			drop_deliveries(x, e);
-			slab_drop(&x->entries, entry);
-			return NULL;
-		}
-	for (uint32_t i = 0; i < env->n_rcpts; i++)
-		index_delivery(x, e, env->rcpts[i].delivery)->pending++;
-	x->by_id[slot_of(x, env->id)] = entry;
-	x->count.messages++;
-	x->count.pending_deliveries += env->n_deliveries;
-	x->count.bytes_live += e->size;
+	*e = (struct entry){ .id = m->id,
+			     .account = m->account,
+			     .put = m->put,
+			     .size_low = (uint32_t)m->size,
+			     .size_high = (uint16_t)(m->size >> 32),
+			     .accepted_low = (uint32_t)m->accepted_ms,
+			     .accepted_high = (uint16_t)(m->accepted_ms >> 32),
+			     .n_rcpts = (uint16_t)m->n_rcpts,
+			     .n_deliveries = (uint16_t)m->n_deliveries };
+	if (m->n_deliveries == 1 ? !add_delivery(x, &e->u.one, m, 0) : !add_many(x, e, entry, m)) {
+		slab_drop(&x->entries, entry);
+		return NULL;
+	}
+	*flags_of(x, e) = m->file ? ENTRY_FILE : 0;
+	x->by_id[slot_of(x, m->id)] = entry;
+	x->n++;
 	return e;
 }
 
-struct delivery *index_delivery(const struct index *x, const struct entry *e, uint32_t number)
+bool entry_in_file(const struct index *x, struct entry *e)
 {
-	uint32_t i = e->first;
-
-	if (number >= e->n_deliveries)
-		return NULL;
-	while (number--)
-		i = delivery_at(x, i)->next;
-	return delivery_at(x, i);
+	return *flags_of(x, e) & ENTRY_FILE;
 }
 
-bool index_settle(struct index *x, struct entry *e, struct delivery *dl, uint32_t attempts,
-    uint64_t next_ms, uint32_t pending, uint32_t failed)
+bool index_published(const struct index *x, struct entry *e)
 {
-	struct dest *d = x->dest[dl->dest];
-	uint32_t number = dl->at != NONE ? d->due[dl->at] : NONE;
+	return *flags_of(x, e) & ENTRY_PUBLISHED;
+}
 
-	if (dl->leased) {
-		dl->leased = false;
-		d->leased--;
-		x->count.leased--;
+/* The number by which the heaps know a delivery. */
+static uint32_t ref_of(const struct index *x, const struct entry *e, uint32_t number)
+{
+	return e->n_deliveries == 1 ? x->by_id[slot_of(x, e->id)] : e->u.many->at[number] | MULTI;
+}
+
+void index_publish(struct index *x, struct entry *e)
+{
+	*flags_of(x, e) |= ENTRY_PUBLISHED;
+	x->count.messages++;
+	x->count.bytes_live += entry_size(e);
+	if (entry_in_file(x, e))
+		x->file_bytes += entry_size(e);
+	for (uint32_t i = 0; i < e->n_deliveries; i++) {
+		struct dest *d = x->dest[index_delivery(x, e, i)->dest];
+
+		now_pending(x, d);
+		due_add(x, d, ref_of(x, e, i));
+		dest_place(x, d);
 	}
-	if (number != NONE)
-		due_remove(x, d, dl->at);
-	if (dl->pending && !pending) {
-		e->open--;
-		x->count.pending_deliveries--;
-	}
-	x->count.failed_rcpts += failed - dl->failed;
-	e->failed += failed - dl->failed;
-	dl->failed = failed;
-	dl->attempts = attempts;
-	dl->pending = pending;
-	dl->next_ms = pending ? next_ms : UINT64_MAX;
-	if (pending) {
-		if (number == NONE) {
-			number = e->first;
-			while (delivery_at(x, number) != dl)
-				number = delivery_at(x, number)->next;
-		}
-		due_add(x, d, number);
-	}
-	dest_place(x, d);
-	dest_tidy(x, d);
-	return e->open == 0 && e->failed == 0;
 }
 
 void index_remove(struct index *x, struct entry *e)
 {
 	size_t slot = slot_of(x, e->id);
 	uint32_t entry = x->by_id[slot];
+	bool published = index_published(x, e);
 
 	MUST(entry != NONE);
-	x->count.messages--;
-	x->count.bytes_live -= e->size;
-	x->count.failed_rcpts -= e->failed;
-	/* A delivery that is settled may have outlived its destination's record. */
-	for (uint32_t i = e->first; i != NONE;) {
-		struct delivery *dl = delivery_at(x, i);
-		uint32_t next = dl->next;
+	if (published) {
+		x->count.messages--;
+		x->count.bytes_live -= entry_size(e);
+		if (entry_in_file(x, e))
+			x->file_bytes -= entry_size(e);
+	}
+	for (uint32_t i = e->n_deliveries; i-- > 0;) {
+		struct delivery *dl = index_delivery(x, e, i);
 
-		if (dl->pending || dl->leased) {
-			struct dest *d = x->dest[dl->dest];
-
-			if (dl->leased) {
-				d->leased--;
-				x->count.leased--;
-			}
-			if (dl->at != NONE)
-				due_remove(x, d, dl->at);
-			x->count.pending_deliveries -= dl->pending > 0;
-			dest_place(x, d);
-			dest_tidy(x, d);
+		if (published) {
+			x->count.failed_rcpts -= dl->failed;
+			if (dl->pending)
+				not_pending(x, x->dest[dl->dest]);
 		}
-		slab_drop(&x->deliveries, i);
-		i = next;
+		delivery_out(x, dl);
+		if (e->n_deliveries > 1)
+			slab_drop(&x->multi, e->u.many->at[i]);
 	}
-	by_id_remove(x, e->id);
+	if (e->n_deliveries > 1)
+		free(e->u.many);
+	by_id_remove(x, slot);
 	slab_drop(&x->entries, entry);
-	if (!x->count.messages) {
-		free(x->by_id);
-		x->by_id = NULL;
-		x->by_id_cap = 0;
+}
+
+static bool complete(const struct index *x, struct entry *e)
+{
+	if (e->n_deliveries > 1 && e->u.many->open)
+		return false;
+	for (uint32_t i = 0; i < e->n_deliveries; i++) {
+		const struct delivery *dl = index_delivery(x, e, i);
+
+		if (dl->pending || dl->failed)
+			return false;
 	}
+	return true;
+}
+
+bool index_settle(struct index *x, struct entry *e, uint32_t number, uint32_t attempts,
+		  uint64_t next_ms, uint32_t pending, uint32_t failed)
+{
+	struct delivery *dl = index_delivery(x, e, number);
+	struct dest *d = x->dest[dl->dest];
+
+	if (dl->flags & DELIVERY_LEASED)
+		x->count.leased--;
+	dl->flags &= (uint8_t)~DELIVERY_LEASED;
+	if (dl->at != NONE)
+		due_remove(x, d, dl->at);
+	if (dl->pending && !pending) {
+		not_pending(x, d);
+		if (e->n_deliveries > 1)
+			e->u.many->open--;
+	} else if (!dl->pending && pending) {
+		now_pending(x, d);
+		if (e->n_deliveries > 1)
+			e->u.many->open++;
+	}
+	x->count.failed_rcpts += failed;
+	x->count.failed_rcpts -= dl->failed;
+	dl->failed = (uint16_t)failed;
+	dl->attempts = (uint16_t)(attempts < UINT16_MAX ? attempts : UINT16_MAX);
+	dl->pending = (uint16_t)pending;
+	dl->next_ms = pending ? next_ms : UINT64_MAX;
+	if (pending)
+		due_add(x, d, ref_of(x, e, number));
+	dest_place(x, d);
+	return complete(x, e);
 }
 
 /* -- the queue's slots -- */
 
 size_t index_next(struct index *x, uint64_t now_ms, struct spool_dest *out, size_t max,
-    uint64_t *ret_wait_ms)
+		  uint64_t *ret_wait_ms)
 {
 	struct heap_node *first;
 	size_t n = 0;
 
 	while (n < max && (first = heap_min(&x->dests)) && first->key <= now_ms) {
-		struct dest *d = (struct dest *)(void *)((char *)first - offsetof(struct dest, node));
+		struct dest *d =
+		    (struct dest *)(void *)((char *)first - offsetof(struct dest, node));
 
 		heap_remove(&x->dests, first);
 		d->held = true;
@@ -548,41 +595,40 @@ size_t index_next(struct index *x, uint64_t now_ms, struct spool_dest *out, size
 }
 
 size_t index_take(struct index *x, const struct spool_dest *name, uint64_t now_ms,
-    struct spool_ticket *out, size_t max)
+		  struct spool_ticket *out, size_t max)
 {
-	struct dest *d = dest_find(x, slice(name->name, name->n));
+	struct dest *d = dest_find(x, name);
 	size_t n = 0;
 
 	while (d && n < max && d->n && delivery_at(x, d->due[0])->next_ms <= now_ms) {
-		struct delivery *dl = delivery_at(x, d->due[0]);
-		struct entry *e = entry_at(x, dl->entry);
-		uint32_t number = 0;
+		uint32_t ref = d->due[0];
+		struct delivery *dl = delivery_at(x, ref);
+		const struct multi *m = ref & MULTI ? multi_at(x, ref & ~MULTI) : NULL;
+		const struct entry *e = entry_at(x, m ? m->entry : ref);
 
-		for (uint32_t i = e->first; delivery_at(x, i) != dl; i = delivery_at(x, i)->next)
-			number++;
 		due_remove(x, d, 0);
-		dl->leased = true;
-		d->leased++;
+		dl->flags |= DELIVERY_LEASED;
 		x->count.leased++;
 		out[n++] = (struct spool_ticket){ .id = e->id,
-			.delivery = number,
-			.attempts = dl->attempts,
-			.accepted_ms = e->accepted_ms,
-			.account = e->account };
+						  .delivery = m ? m->number : 0,
+						  .attempts = dl->attempts,
+						  .accepted_ms = entry_accepted_ms(e),
+						  .account = e->account };
 	}
+	if (d)
+		dest_place(x, d);
 	return n;
 }
 
 void index_park(struct index *x, const struct spool_dest *name, uint64_t not_before_ms)
 {
-	struct dest *d = dest_find(x, slice(name->name, name->n));
+	struct dest *d = dest_find(x, name);
 
 	if (!d || !d->held)
 		return;
 	d->held = false;
 	d->not_before_ms = not_before_ms;
 	dest_place(x, d);
-	dest_tidy(x, d);
 }
 
 void index_release(struct index *x, const struct spool_ticket *t, uint64_t due_ms)
@@ -590,43 +636,49 @@ void index_release(struct index *x, const struct spool_ticket *t, uint64_t due_m
 	struct entry *e = index_find(x, t->id);
 	struct delivery *dl = e ? index_delivery(x, e, t->delivery) : NULL;
 
-	if (dl && dl->leased)
-		index_settle(x, e, dl, dl->attempts, due_ms, dl->pending, dl->failed);
+	if (dl && dl->flags & DELIVERY_LEASED)
+		index_settle(x, e, t->delivery, dl->attempts, due_ms, dl->pending, dl->failed);
 }
 
-static bool fits(const struct index *x, const struct entry *e, const struct spool_filter *f)
+static bool fits(const struct index *x, struct entry *e, const struct spool_filter *f)
 {
-	bool to = f->dest.n == 0;
+	bool pending = false, failed = false, to = f->dest.n == 0;
 
-	if (f->account && e->account != f->account)
+	if (!index_published(x, e) || (f->account && e->account != f->account))
 		return false;
-	if (f->state == LIST_FAILED && !e->failed)
-		return false;
-	if (f->state == LIST_PENDING && !e->open)
-		return false;
-	for (uint32_t i = e->first; !to && i != NONE; i = delivery_at(x, i)->next) {
-		const struct delivery *dl = delivery_at(x, i);
+	for (uint32_t i = 0; i < e->n_deliveries; i++) {
+		const struct delivery *dl = index_delivery(x, e, i);
+		const struct dest *d = x->dest[dl->dest];
 
-		/* A settled delivery no longer knows its destination. */
-		if (dl->pending || dl->leased) {
-			const struct dest *d = x->dest[dl->dest];
-
-			to = slice_eq(slice(d->name, d->name_n), f->dest);
-		}
+		if (f->dest.n && !slice_eq(slice(d->name, d->name_n), f->dest))
+			continue;
+		to = true;
+		pending |= dl->pending > 0;
+		failed |= dl->failed > 0;
+	}
+	switch (f->state) {
+	case LIST_ALL: break;
+	case LIST_PENDING: return to && pending;
+	case LIST_FAILED: return to && failed;
 	}
 	return to;
 }
 
-static struct spool_row row_of(const struct index *x, const struct entry *e)
+static struct spool_row row_of(const struct index *x, struct entry *e)
 {
-	struct spool_row r = { .id = e->id, .account = e->account, .accepted_ms = e->accepted_ms,
-		.size = e->size, .next_ms = UINT64_MAX, .n_rcpts = e->n_rcpts, .failed = e->failed };
+	struct spool_row r = { .id = e->id,
+			       .account = e->account,
+			       .accepted_ms = entry_accepted_ms(e),
+			       .size = entry_size(e),
+			       .next_ms = UINT64_MAX,
+			       .n_rcpts = e->n_rcpts };
 
-	for (uint32_t i = e->first; i != NONE; i = delivery_at(x, i)->next) {
-		const struct delivery *dl = delivery_at(x, i);
+	for (uint32_t i = 0; i < e->n_deliveries; i++) {
+		const struct delivery *dl = index_delivery(x, e, i);
 
 		r.pending += dl->pending;
-		r.leased |= dl->leased;
+		r.failed += dl->failed;
+		r.leased |= (dl->flags & DELIVERY_LEASED) != 0;
 		r.attempts = dl->attempts > r.attempts ? dl->attempts : r.attempts;
 		if (dl->pending && dl->next_ms < r.next_ms)
 			r.next_ms = dl->next_ms;
@@ -656,14 +708,14 @@ static void sift(struct spool_row *rows, size_t n, size_t at)
 /* One walk that keeps the max smallest in a heap with the largest on top: a page of a million
  * messages costs one look at each, and no memory. */
 size_t index_list(const struct index *x, const struct spool_filter *f, const struct id *after,
-    struct spool_row *out, size_t max)
+		  struct spool_row *out, size_t max)
 {
 	struct entry *e;
 	size_t at = 0, n = 0;
 
 	while (max && (e = index_each(x, &at))) {
-		if ((after && id_cmp(e->id, *after) <= 0) || (n == max && id_cmp(e->id, out[0].id) > 0) ||
-		    !fits(x, e, f))
+		if ((after && id_cmp(e->id, *after) <= 0) ||
+		    (n == max && id_cmp(e->id, out[0].id) > 0) || !fits(x, e, f))
 			continue;
 		if (n < max) {
 			out[n++] = row_of(x, e);
@@ -691,22 +743,26 @@ size_t index_list(const struct index *x, const struct spool_filter *f, const str
 void index_count(const struct index *x, struct spool_count *ret)
 {
 	*ret = x->count;
-	ret->destinations = x->names.n;
 }
 
 size_t index_messages(const struct index *x)
 {
-	return x->count.messages;
+	return x->n;
+}
+
+uint64_t index_file_bytes(const struct index *x)
+{
+	return x->file_bytes;
 }
 
 uint64_t index_memory(const struct index *x)
 {
-	uint64_t n = (uint64_t)x->entries.n_chunks * CHUNK * x->entries.size +
-	    (uint64_t)x->deliveries.n_chunks * CHUNK * x->deliveries.size + x->by_id_cap * sizeof *x->by_id;
+	uint64_t n = x->entries.bytes + x->multi.bytes + x->by_id_cap * sizeof *x->by_id;
 
 	for (uint32_t i = 0; i < x->n_dest; i++)
 		if (x->dest[i])
-			n += sizeof *x->dest[i] + x->dest[i]->name_n + x->dest[i]->cap * sizeof(uint32_t);
+			n += sizeof *x->dest[i] + x->dest[i]->name_n +
+			     x->dest[i]->cap * sizeof(uint32_t);
 	return n;
 }
 

@@ -1,29 +1,66 @@
-/* spool/log_impl.h -- the insides of the segment engine, shared by its files. */
+/* spool/log_impl.h -- the insides of the segment engine, shared by its files.
+ *
+ *     engine.c   opening, closing, the slots that only ask the index
+ *     commit.c   a batch: build its records, write, sync, believe
+ *     space.c    free space, rotation, compaction, retirement
+ *     load.c     a message from disk
+ *     recover.c  what a start finds
+ *     damage.c   what was set aside
+ *     salvage.c  a new spool out of an unsound one
+ *
+ * The log is a first-in-first-out of segments. Only the oldest is ever taken out of use, when no
+ * message's put lies in it any more; what still lives there is first copied to the front with its
+ * outcomes. So no outcome is outlived by the message it speaks of. */
 #ifndef SPOOL_LOG_IMPL_H
 #define SPOOL_LOG_IMPL_H
 
-#include "spool/index.h"
-#include "spool/segment.h"
+#include "base/map.h"
+#include "spool/fact.h"
 
 #include <pthread.h>
 
-/* Under `lock`: the index, the segments' list and numbers, the damage. Under `files`: which
- * descriptors are open: a reader holds it shared while it reads, recycling holds it alone. Only
- * the committer writes to segments. */
+#define LOG_SEGMENT_BYTES (64ull << 20)
+#define LOG_FACTS_MAX     (256u << 20)
+
+/* A record of the batch being written, until it may be believed. */
+struct pending {
+	struct spool_op *op; /* NULL: copied by compaction */
+	enum record_type type;
+	struct id id;
+	uint64_t at; /* in the segment */
+	uint32_t delivery, attempts, left, failed;
+	uint64_t next_ms;
+	bool named; /* its body has got a name in large/ */
+};
+
+/* The next bytes of the batch. s->meta may move while the batch grows, so what stands there is
+ * named by its offset until all is there. */
+struct part {
+	const char *p; /* NULL: in s->meta, at `at` */
+	size_t at, n;
+};
+
+/* `lock` guards the index, the list of segments with what it says of them, and the damage. Only
+ * the committer writes to segments and changes their list; whoever else reads one holds a
+ * reference (log_hold). */
 struct spool {
 	pthread_mutex_t lock;
-	pthread_rwlock_t files;
 	struct index *index;
-	struct segment *segments; /* oldest first; the last is written to */
+	struct segment **segments; /* oldest first; the last is written to */
 	size_t n_segments, cap_segments;
-	uint64_t sequence; /* of the next record */
 	int dir, large, damaged_dir, lock_fd;
 	char path[4000];
+	struct spool_uuid uuid;
 	uint64_t segment_bytes, reserve_bytes, messages_max;
-	bool broken;
+	bool salvage; /* read what can be read, change nothing */
 
 	/* The committer's own */
-	struct buf meta;        /* of the records of a batch, one behind the other */
+	uint64_t sequence;    /* of the next record */
+	uint64_t first;       /* sequence of the batch's first record */
+	bool broken, wrote;   /* wrote: since the last RECORD_CLOSED */
+	struct buf meta;      /* of the records of a batch, one behind the other */
+	struct buf facts;     /* of the segment in use, for its summary */
+	struct buf new_facts; /* of the batch */
 	struct pending *pending;
 	size_t n_pending, cap_pending;
 	struct part *parts;
@@ -36,22 +73,25 @@ struct spool {
 
 	struct spool_damage *damage;
 	size_t n_damage, cap_damage;
+	struct map noted; /* by `where` */
+	void (*on_damage)(void *arg, const struct spool_damage *);
+	void *on_damage_arg;
 };
 
-/* recover.c */
-bool log_recover(struct spool *, struct err *e);
-/* Sets the bytes of a segment aside in damaged/ and lists them. id may be NULL. */
-void log_set_aside(struct spool *, const struct segment *, uint64_t at, uint64_t bytes,
-    const struct id *id, const char *reason);
-void log_note(struct spool *, const char *where, const char *reason, const struct id *id);
-bool log_load_notes(struct spool *);
+/* engine.c */
+struct segment *log_segment(struct spool *, uint32_t number); /* the caller holds `lock` */
+struct segment *log_hold(struct spool *, uint32_t number);    /* takes `lock`; NULL: gone */
+void log_let_go(struct spool *, struct segment *);
+bool log_add_segment(struct spool *, const struct segment *);
+struct spool *log_new(const struct spool_conf *, struct err *e);
+bool log_open_dirs(struct spool *, struct slice path, bool make, struct err *e);
+void log_free(struct spool *);
+void log_large_name(struct id id, char ret[32]);
 
-struct segment *log_segment(struct spool *, uint32_t number);
-void large_name(struct id id, char ret[32]);
-
-/* Reads a message's put record: header, meta (in buf) and what it says. The caller holds `files`. */
-bool log_read_put(const struct segment *, uint64_t at, struct buf *meta, struct arena *,
-    struct record_header *ret_header, struct record_put *ret);
+static inline struct segment *log_active(struct spool *s)
+{
+	return s->segments[s->n_segments - 1];
+}
 
 static inline uint64_t place_at(struct place p)
 {
@@ -62,5 +102,55 @@ static inline struct place place_of(const struct segment *s, uint64_t at)
 {
 	return (struct place){ s->number, (uint32_t)(at / RECORD_ALIGN) };
 }
+
+/* commit.c */
+bool log_commit(struct spool *, struct spool_op *const *ops, size_t n, struct err *e);
+/* An orderly end: tells the next start that nothing before was cut short by a crash. */
+void log_mark_closed(struct spool *);
+bool log_grow(void **at, size_t *cap, size_t need, size_t size);
+struct batch_mark {
+	size_t meta, parts, pending, facts;
+	uint64_t at, sequence;
+};
+struct batch_mark log_mark(const struct spool *, uint64_t at);
+/* Takes out of the batch what was added since the mark. */
+void log_undo(struct spool *, const struct batch_mark *, uint64_t *at);
+/* Copies a message into the batch, with its states behind it; the bytes stay valid until the
+ * batch is written. False: memory is out (the caller undoes). */
+bool log_add_copy(struct spool *, const struct record_header *, struct slice meta,
+		  struct slice body, const struct record_state *states, uint32_t n, uint64_t *at);
+/* Writes, syncs and forgets a batch of copies that ends at `end`. False: errno. */
+bool log_commit_copies(struct spool *, uint64_t end);
+/* The batch as it stands: write and sync. False: errno. */
+bool log_write(struct spool *);
+bool log_sync(struct spool *);
+void log_clear_batch(struct spool *);
+
+/* space.c */
+void log_look_at_space(struct spool *);
+bool log_rotate(struct spool *, struct err *e);
+bool log_too_long(struct spool *);
+void log_move_some(struct spool *, uint64_t bytes, uint64_t *at);
+void log_retire_empty(struct spool *, size_t max);
+uint64_t log_disk_bytes(struct spool *); /* the caller holds `lock` */
+
+/* load.c */
+bool log_load(struct spool *, struct id, struct arena *, struct spool_message *, struct err *e);
+/* The state of a delivery as it is on disk, in the arena. False: unsound, or no memory. */
+bool log_read_state(const struct segment *, uint64_t at, struct arena *, struct record_state *ret);
+/* Unsound: never delivered, set aside, and out of the queue. */
+void log_condemn(struct spool *, struct id id, const char *reason);
+
+/* recover.c */
+bool log_recover(struct spool *, struct err *e);
+
+/* damage.c: none of them is called with `lock` held */
+bool log_load_notes(struct spool *);
+/* Sets the bytes of a segment aside in damaged/ and lists them. id may be NULL. */
+void log_set_aside(struct spool *, const struct segment *, uint64_t at, uint64_t bytes,
+		   const struct id *id, const char *reason);
+void log_note(struct spool *, const char *where, const char *reason, const struct id *id);
+/* Whether what stands there has been set aside. */
+bool log_is_aside(struct spool *, uint32_t segment, uint64_t at);
 
 #endif

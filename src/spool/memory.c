@@ -1,6 +1,6 @@
 /* spool/memory.c -- the twin for tests: the same index, contents on the heap. */
-#include "base/must.h"
-#include "spool/index.h"
+#include "base/map.h"
+#include "spool/fact.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -18,6 +18,7 @@ struct kept {
 struct spool {
 	pthread_mutex_t lock;
 	struct index *index;
+	struct map kept; /* by id */
 	uint64_t messages_max;
 };
 
@@ -33,6 +34,7 @@ static struct spool *mem_open(const struct spool_conf *conf, struct err *e)
 		return NULL;
 	}
 	s->messages_max = conf->messages_max;
+	map_init(&s->kept, conf->hash_key);
 	pthread_mutex_init(&s->lock, NULL);
 	return s;
 }
@@ -49,19 +51,22 @@ static void drop(struct kept *k)
 
 static void mem_close(struct spool *s)
 {
-	struct entry *e;
+	struct slice key;
+	struct kept *k;
 	size_t at = 0;
 
 	if (!s)
 		return;
-	while ((e = index_each(s->index, &at)))
-		drop(e->data);
+	while ((k = map_each(&s->kept, &at, &key)))
+		drop(k);
+	map_done(&s->kept);
 	index_free(s->index);
 	pthread_mutex_destroy(&s->lock);
 	free(s);
 }
 
-static bool copy_envelope(struct arena *a, const struct spool_envelope *from, struct spool_envelope *to)
+static bool copy_envelope(struct arena *a, const struct spool_envelope *from,
+			  struct spool_envelope *to)
 {
 	struct slice *dests = ARENA_ARRAY(a, struct slice, from->n_deliveries);
 
@@ -84,11 +89,55 @@ static bool copy_envelope(struct arena *a, const struct spool_envelope *from, st
 	return !a->failed;
 }
 
+static struct slice key_of(const struct id *id)
+{
+	return slice(id->b, sizeof id->b);
+}
+
+static bool fits(const struct spool_envelope *e, const uint32_t *rcpts)
+{
+	for (uint32_t i = 0; rcpts && i < e->n_deliveries; i++)
+		if (!rcpts[i] || !e->dests[i].n || e->dests[i].n > 255)
+			return false;
+	return rcpts;
+}
+
+static bool keep(struct spool *s, const struct spool_op *op, struct kept *k)
+{
+	const struct spool_envelope *env = op->envelope;
+	struct index_message m = { .id = env->id,
+				   .account = env->account,
+				   .accepted_ms = env->accepted_ms,
+				   .size = env->size,
+				   .due_ms = op->due_ms,
+				   .n_rcpts = env->n_rcpts,
+				   .n_deliveries = env->n_deliveries,
+				   .dests = env->dests };
+	uint32_t *rcpts = fact_rcpts(env, &k->arena);
+	struct entry *e;
+
+	m.rcpts = rcpts;
+	if (!fits(env, rcpts) || !copy_envelope(&k->arena, env, &k->envelope))
+		return false;
+	e = index_add(s->index, &m);
+	if (!e)
+		return false;
+	if (!map_put(&s->kept, key_of(&env->id), k)) {
+		index_remove(s->index, e);
+		return false;
+	}
+	index_publish(s->index, e);
+	for (uint32_t i = 0; i < k->envelope.n_rcpts; i++) {
+		k->envelope.rcpts[i].state = RCPT_PENDING;
+		k->envelope.rcpts[i].reply = S("");
+	}
+	return true;
+}
+
 static enum spool_result put(struct spool *s, struct spool_op *op)
 {
 	struct spool_content *c = op->content;
 	struct kept *k;
-	struct entry *e;
 
 	op->envelope->size = c->head.n + (c->fd >= 0 ? c->fd_bytes : c->body.n);
 	if ((s->messages_max && index_messages(s->index) >= s->messages_max) ||
@@ -106,15 +155,10 @@ static enum spool_result put(struct spool *s, struct spool_op *op)
 		k->fd_offset = c->fd_offset;
 		k->fd_bytes = c->fd_bytes;
 	}
-	e = copy_envelope(&k->arena, op->envelope, &k->envelope) ?
-	    index_put(s->index, op->envelope, op->due_ms, (struct place){ 1, 0 }) : NULL;
-	if (!e) {
+	if (!keep(s, op, k)) {
 		drop(k);
 		return SPOOL_FULL;
 	}
-	for (uint32_t i = 0; i < k->envelope.n_rcpts; i++)
-		k->envelope.rcpts[i].state = RCPT_PENDING;
-	e->data = k;
 	return SPOOL_OK;
 }
 
@@ -122,10 +166,11 @@ static enum spool_result settle(struct spool *s, struct spool_op *op)
 {
 	struct entry *e = index_find(s->index, op->id);
 	struct delivery *dl = e ? index_delivery(s->index, e, op->delivery) : NULL;
-	struct kept *k = e ? e->data : NULL;
+	struct kept *k = e ? map_get(&s->kept, key_of(&op->id)) : NULL;
 	uint32_t pending, failed;
+	bool changed = false;
 
-	if (!dl || !dl->pending)
+	if (!dl || !k)
 		return SPOOL_GONE;
 	pending = dl->pending;
 	failed = dl->failed;
@@ -133,18 +178,31 @@ static enum spool_result settle(struct spool *s, struct spool_op *op)
 		if (op->verdicts[i].rcpt >= e->n_rcpts)
 			return SPOOL_GONE;
 	for (uint32_t i = 0; i < op->n_verdicts; i++) {
+		enum spool_rcpt_state was = k->envelope.rcpts[op->verdicts[i].rcpt].state;
+
+		changed |= rcpt_may_change(was) && was != op->verdicts[i].state;
+	}
+	if (!pending && !changed)
+		return SPOOL_GONE;
+	for (uint32_t i = 0; i < op->n_verdicts; i++) {
 		const struct spool_verdict *v = &op->verdicts[i];
 		struct spool_rcpt *r = &k->envelope.rcpts[v->rcpt];
 
-		if (r->state != RCPT_PENDING && v->state == RCPT_PENDING)
+		if (!rcpt_may_change(r->state))
 			continue;
-		if (r->state == RCPT_PENDING && v->state != RCPT_PENDING)
+		if (r->state == RCPT_PENDING && v->state != RCPT_PENDING && pending)
 			pending--;
-		failed += v->state == RCPT_FAILED && r->state != RCPT_FAILED;
+		if (r->state != RCPT_PENDING && v->state == RCPT_PENDING)
+			pending++;
+		failed += v->state == RCPT_FAILED;
+		failed -= r->state == RCPT_FAILED;
 		r->state = v->state;
-		r->reply = arena_dup(&k->arena, slice(v->reply.p, v->reply.n < 512 ? v->reply.n : 512));
+		r->reply =
+		    arena_dup(&k->arena, slice(v->reply.p, v->reply.n < 512 ? v->reply.n : 512));
 	}
-	if (index_settle(s->index, e, dl, dl->attempts + op->attempted, op->next_ms, pending, failed)) {
+	if (index_settle(s->index, e, op->delivery, dl->attempts + op->attempted, op->next_ms,
+			 pending, failed)) {
+		map_remove(&s->kept, key_of(&op->id));
 		drop(k);
 		index_remove(s->index, e);
 	}
@@ -165,7 +223,7 @@ static bool mem_commit(struct spool *s, struct spool_op *const *ops, size_t n, s
 }
 
 static size_t mem_next(struct spool *s, uint64_t now_ms, struct spool_dest *out, size_t max,
-    uint64_t *ret_wait_ms)
+		       uint64_t *ret_wait_ms)
 {
 	size_t n;
 
@@ -176,7 +234,7 @@ static size_t mem_next(struct spool *s, uint64_t now_ms, struct spool_dest *out,
 }
 
 static size_t mem_take(struct spool *s, const struct spool_dest *d, uint64_t now_ms,
-    struct spool_ticket *out, size_t max)
+		       struct spool_ticket *out, size_t max)
 {
 	size_t n;
 
@@ -201,17 +259,20 @@ static void mem_release(struct spool *s, const struct spool_ticket *t, uint64_t 
 }
 
 static bool load(struct spool *s, struct id id, struct arena *a, struct spool_message *m,
-    struct err *e)
+		 struct err *e)
 {
 	struct entry *en = index_find(s->index, id);
-	struct kept *k = en ? en->data : NULL;
+	struct kept *k = en ? map_get(&s->kept, key_of(&id)) : NULL;
 
 	if (!k)
 		return err_set(e, ERR_ABSENT, "no such message");
 	m->next_ms = ARENA_ARRAY(a, uint64_t, en->n_deliveries);
 	m->attempts = ARENA_ARRAY(a, uint32_t, en->n_deliveries);
-	m->content = (struct spool_content){ .head = arena_dup(a, k->head), .body = arena_dup(a, k->body),
-		.fd = k->fd >= 0 ? dup(k->fd) : -1, .fd_offset = k->fd_offset, .fd_bytes = k->fd_bytes };
+	m->content = (struct spool_content){ .head = arena_dup(a, k->head),
+					     .body = arena_dup(a, k->body),
+					     .fd = k->fd >= 0 ? dup(k->fd) : -1,
+					     .fd_offset = k->fd_offset,
+					     .fd_bytes = k->fd_bytes };
 	if (!copy_envelope(a, &k->envelope, &m->envelope)) {
 		if (m->content.fd >= 0)
 			close(m->content.fd);
@@ -227,7 +288,7 @@ static bool load(struct spool *s, struct id id, struct arena *a, struct spool_me
 }
 
 static bool mem_load(struct spool *s, struct id id, struct arena *a, struct spool_message *ret,
-    struct err *e)
+		     struct err *e)
 {
 	bool ok;
 
@@ -238,7 +299,7 @@ static bool mem_load(struct spool *s, struct id id, struct arena *a, struct spoo
 }
 
 static size_t mem_list(struct spool *s, const struct spool_filter *f, const struct id *after,
-    struct spool_row *out, size_t max)
+		       struct spool_row *out, size_t max)
 {
 	size_t n;
 

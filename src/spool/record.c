@@ -1,116 +1,50 @@
 #include "spool/record.h"
 
-#include "spool/crc32c.h"
-
-/* -- integers and texts -- */
-
-static void put_int(struct buf *b, uint64_t v, unsigned bytes)
-{
-	char raw[8];
-
-	for (unsigned i = 0; i < bytes; i++)
-		raw[i] = (char)(v >> (8 * i));
-	buf_add(b, slice(raw, bytes));
-}
-
-static void put_text(struct buf *b, struct slice s)
-{
-	put_int(b, s.n, 2);
-	buf_add(b, s);
-}
-
-static bool get_int(struct slice *in, unsigned bytes, uint64_t *ret)
-{
-	uint64_t v = 0;
-
-	if (in->n < bytes)
-		return false;
-	for (unsigned i = 0; i < bytes; i++)
-		v |= (uint64_t)(unsigned char)in->p[i] << (8 * i);
-	slice_take(in, bytes);
-	*ret = v;
-	return true;
-}
-
-static bool get_u32(struct slice *in, uint32_t *ret)
-{
-	uint64_t v;
-
-	if (!get_int(in, 4, &v))
-		return false;
-	*ret = (uint32_t)v;
-	return true;
-}
-
-static bool get_text(struct slice *in, struct slice *ret)
-{
-	uint64_t n;
-
-	if (!get_int(in, 2, &n) || n > in->n)
-		return false;
-	*ret = slice_take(in, (size_t)n);
-	return true;
-}
-
-static bool get_id(struct slice *in, struct id *ret)
-{
-	if (in->n < sizeof ret->b)
-		return false;
-	memcpy(ret->b, slice_take(in, sizeof ret->b).p, sizeof ret->b);
-	return true;
-}
+#include "base/map.h"
+#include "spool/wire.h"
 
 /* -- header -- */
 
-void record_header_write(const struct record_header *h, char ret[RECORD_HEADER])
+enum { HEADER_MOVED = 1 };
+
+void record_header_write(const struct record_header *h, const uint64_t key[2],
+			 char ret[RECORD_HEADER])
 {
 	struct buf b = { .p = ret, .cap = RECORD_HEADER, .max = RECORD_HEADER };
 
-	put_int(&b, h->magic, 4);
-	put_int(&b, h->crc, 4);
-	put_int(&b, h->type, 4);
+	put_int(&b, RECORD_MAGIC, 4);
+	put_int(&b, (uint64_t)h->type, 1);
+	put_int(&b, h->moved ? HEADER_MOVED : 0, 3);
 	put_int(&b, h->meta_bytes, 4);
-	put_int(&b, h->sequence, 8);
+	put_int(&b, h->meta_crc, 4);
 	put_int(&b, h->body_bytes, 8);
+	put_int(&b, h->sequence, 8);
 	put_int(&b, h->body_crc, 4);
-	put_int(&b, h->reserved, 4);
+	put_int(&b, h->back, 4);
+	put_int(&b, siphash(key, buf_slice(&b)), 8);
 }
 
-bool record_header_read(const char at[RECORD_HEADER], struct record_header *ret)
+bool record_header_read(const char at[RECORD_HEADER], const uint64_t key[2],
+			struct record_header *ret)
 {
 	struct slice in = slice(at, RECORD_HEADER);
-	struct record_header h;
+	struct record_header h = { 0 };
+	uint64_t type, flags, tag;
+	uint32_t magic;
 
-	if (!get_u32(&in, &h.magic) || !get_u32(&in, &h.crc) || !get_u32(&in, &h.type) ||
-	    !get_u32(&in, &h.meta_bytes) || !get_int(&in, 8, &h.sequence) ||
-	    !get_int(&in, 8, &h.body_bytes) || !get_u32(&in, &h.body_crc) || !get_u32(&in, &h.reserved))
+	if (!get_u32(&in, &magic) || magic != RECORD_MAGIC || !get_int(&in, 1, &type) ||
+	    !get_int(&in, 3, &flags) || !get_u32(&in, &h.meta_bytes) ||
+	    !get_u32(&in, &h.meta_crc) || !get_int(&in, 8, &h.body_bytes) ||
+	    !get_int(&in, 8, &h.sequence) || !get_u32(&in, &h.body_crc) || !get_u32(&in, &h.back) ||
+	    !get_int(&in, 8, &tag))
 		return false;
+	if (type < RECORD_PUT || type > RECORD_CLOSED || h.meta_bytes > RECORD_META_MAX ||
+	    h.body_bytes > RECORD_BODY_MAX || tag != siphash(key, slice(at, RECORD_HEADER - 8)))
+		return false;
+	h.type = (enum record_type)type;
+	h.moved = flags & HEADER_MOVED;
 	*ret = h;
-	return h.magic == RECORD_MAGIC && (h.type == RECORD_PUT || h.type == RECORD_STATE) &&
-	    h.meta_bytes <= RECORD_MAX && h.body_bytes <= RECORD_MAX;
-}
-
-static uint32_t checksum(const struct record_header *h, uint64_t epoch, struct slice meta)
-{
-	char raw[RECORD_HEADER + 8];
-	struct buf b = { .p = raw, .cap = sizeof raw, .max = sizeof raw };
-
-	put_int(&b, epoch, 8);
-	record_header_write(h, raw + 8);
-	/* All behind the crc. */
-	memset(raw + 8, 0, 8);
-	return crc32c(crc32c(0, slice(raw, sizeof raw)), meta);
-}
-
-void record_seal(struct record_header *h, uint64_t epoch, struct slice meta)
-{
-	h->magic = RECORD_MAGIC;
-	h->crc = checksum(h, epoch, meta);
-}
-
-bool record_sound(const struct record_header *h, uint64_t epoch, struct slice meta)
-{
-	return h->crc == checksum(h, epoch, meta);
+	return true;
 }
 
 uint64_t record_bytes(const struct record_header *h)
@@ -128,7 +62,7 @@ void record_put_write(struct buf *b, const struct record_put *p)
 {
 	const struct spool_envelope *e = &p->envelope;
 	unsigned flags = (e->body_8bit ? FLAG_8BIT : 0u) | (e->smtputf8 ? FLAG_SMTPUTF8 : 0u) |
-	    (p->body_in_file ? FLAG_FILE : 0u);
+			 (p->body_in_file ? FLAG_FILE : 0u);
 
 	buf_add(b, slice(e->id.b, sizeof e->id.b));
 	put_int(b, e->account, 8);
@@ -137,6 +71,7 @@ void record_put_write(struct buf *b, const struct record_put *p)
 	put_int(b, flags, 1);
 	put_int(b, (uint64_t)e->ret, 1);
 	put_int(b, p->head_bytes, 8);
+	put_int(b, p->file_at, 8);
 	put_int(b, p->file_bytes, 8);
 	put_int(b, p->file_crc, 4);
 	put_text(b, e->key_id);
@@ -179,9 +114,9 @@ static bool read_rcpts(struct slice *in, struct arena *a, struct spool_envelope 
 	for (uint32_t i = 0; i < e->n_rcpts; i++) {
 		uint64_t notify;
 
-		if (!e->rcpts || !get_text(in, &e->rcpts[i].path) || !get_text(in, &e->rcpts[i].orcpt) ||
-		    !get_int(in, 1, &notify) || !get_u32(in, &e->rcpts[i].delivery) ||
-		    e->rcpts[i].delivery >= e->n_deliveries)
+		if (!e->rcpts || !get_text(in, &e->rcpts[i].path) ||
+		    !get_text(in, &e->rcpts[i].orcpt) || !get_int(in, 1, &notify) ||
+		    !get_u32(in, &e->rcpts[i].delivery) || e->rcpts[i].delivery >= e->n_deliveries)
 			return false;
 		e->rcpts[i].notify = (unsigned)notify;
 	}
@@ -194,10 +129,12 @@ bool record_put_read(struct slice in, struct arena *a, struct record_put *ret)
 	struct spool_envelope *e = &p.envelope;
 	uint64_t flags, dsn;
 
-	if (!get_id(&in, &e->id) || !get_int(&in, 8, &e->account) || !get_int(&in, 8, &e->accepted_ms) ||
-	    !get_int(&in, 8, &p.due_ms) || !get_int(&in, 1, &flags) || !get_int(&in, 1, &dsn) ||
-	    dsn > RET_HDRS || !get_int(&in, 8, &p.head_bytes) || !get_int(&in, 8, &p.file_bytes) ||
-	    !get_u32(&in, &p.file_crc) || !get_text(&in, &e->key_id) || !get_text(&in, &e->reverse_path) ||
+	if (!get_id(&in, &e->id) || !get_int(&in, 8, &e->account) ||
+	    !get_int(&in, 8, &e->accepted_ms) || !get_int(&in, 8, &p.due_ms) ||
+	    !get_int(&in, 1, &flags) || !get_int(&in, 1, &dsn) || dsn > RET_HDRS ||
+	    !get_int(&in, 8, &p.head_bytes) || !get_int(&in, 8, &p.file_at) ||
+	    !get_int(&in, 8, &p.file_bytes) || !get_u32(&in, &p.file_crc) ||
+	    !get_text(&in, &e->key_id) || !get_text(&in, &e->reverse_path) ||
 	    !get_text(&in, &e->envid) || !read_dests(&in, a, e) || !read_rcpts(&in, a, e) || in.n)
 		return false;
 	e->body_8bit = flags & FLAG_8BIT;
@@ -230,8 +167,8 @@ bool record_state_read(struct slice in, struct arena *a, struct record_state *re
 	struct record_state s = { 0 };
 
 	if (!get_id(&in, &s.id) || !get_u32(&in, &s.delivery) || !get_u32(&in, &s.attempts) ||
-	    !get_int(&in, 8, &s.next_ms) || !get_u32(&in, &s.pending) || !get_u32(&in, &s.n_verdicts) ||
-	    s.n_verdicts > in.n / 7)
+	    !get_int(&in, 8, &s.next_ms) || !get_u32(&in, &s.pending) ||
+	    !get_u32(&in, &s.n_verdicts) || s.n_verdicts > in.n / 7)
 		return false;
 	s.verdicts = ARENA_ARRAY(a, struct spool_verdict, s.n_verdicts ? s.n_verdicts : 1);
 	for (uint32_t i = 0; i < s.n_verdicts; i++) {

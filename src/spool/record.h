@@ -9,34 +9,37 @@
 #include "spool/spool.h"
 
 enum record_type {
-	RECORD_PUT = 1,   /* a message; again with the same id when it was moved */
-	RECORD_STATE = 2, /* all there is to know of one delivery: replaces what was said before */
+	RECORD_PUT = 1,    /* a message; again with the same id when it was moved */
+	RECORD_STATE = 2,  /* all there is to know of one delivery: replaces what was said before */
+	RECORD_CLOSED = 3, /* an orderly end: everything before it was synced */
 };
 
-#define RECORD_MAGIC  0x31524753u /* "SGR1" */
-#define RECORD_HEADER 40
-#define RECORD_ALIGN  8
+#define RECORD_MAGIC    0x31524753u /* "SGR1" */
+#define RECORD_HEADER   48
+#define RECORD_ALIGN    8
+#define RECORD_META_MAX (16u << 20)
 /* A message in memory is at most this large in one record; larger bodies are files. */
-#define RECORD_MAX (128u << 20)
+#define RECORD_BODY_MAX (128u << 20)
 
-/* magic, crc, type, body_crc, length, sequence, epoch: the crc covers all behind it, header and
- * meta, but for the body, whose own checksum is in the header. */
+/* Ends with a tag over all of it, made with the segment's random key: neither what an earlier life
+ * of the file left behind, nor a message that contains bytes like a record's, ever counts. Meta and
+ * body have a CRC each, which the tag covers. */
 struct record_header {
-	uint32_t magic, crc;
-	uint32_t type;
+	enum record_type type;
+	bool moved;          /* RECORD_PUT, RECORD_STATE: a copy made by compaction */
 	uint32_t meta_bytes; /* behind the header */
-	uint64_t sequence;
+	uint32_t meta_crc;
 	uint64_t body_bytes; /* behind the meta: head and body of a message */
+	uint64_t sequence;
 	uint32_t body_crc;
-	uint32_t reserved;
+	uint32_t back; /* records of the same commit before this one */
 };
 
-/* Fills the checksum. epoch: of the segment; a record of an earlier life of the file is unsound. */
-void record_seal(struct record_header *, uint64_t epoch, struct slice meta);
-void record_header_write(const struct record_header *, char ret[RECORD_HEADER]);
-/* Reads and checks what can be checked without the meta. */
-bool record_header_read(const char at[RECORD_HEADER], struct record_header *ret);
-bool record_sound(const struct record_header *, uint64_t epoch, struct slice meta);
+void record_header_write(const struct record_header *, const uint64_t key[2],
+			 char ret[RECORD_HEADER]);
+/* False: not a record of the segment with this key. */
+bool record_header_read(const char at[RECORD_HEADER], const uint64_t key[2],
+			struct record_header *ret);
 /* Bytes it occupies, alignment included. */
 uint64_t record_bytes(const struct record_header *);
 
@@ -45,10 +48,11 @@ struct record_put {
 	struct spool_envelope envelope; /* rcpts and dests in the arena, texts in meta */
 	uint64_t due_ms;
 	uint64_t head_bytes;
-	bool body_in_file;              /* large/<id> */
-	uint64_t file_bytes;
+	bool body_in_file; /* large/<id> */
+	uint64_t file_at, file_bytes;
 	uint32_t file_crc;
 };
+/* A text over 65,535 bytes sets meta->failed. */
 void record_put_write(struct buf *meta, const struct record_put *);
 bool record_put_read(struct slice meta, struct arena *, struct record_put *ret);
 
@@ -59,7 +63,7 @@ struct record_state {
 	uint64_t next_ms;
 	struct spool_verdict *verdicts; /* every recipient that is not as it was put */
 	uint32_t n_verdicts;
-	uint32_t pending;               /* recipients of the delivery still pending */
+	uint32_t pending; /* recipients of the delivery still pending */
 };
 void record_state_write(struct buf *meta, const struct record_state *);
 bool record_state_read(struct slice meta, struct arena *, struct record_state *ret);

@@ -1,359 +1,426 @@
-/* spool/recover.c -- what a start finds: every segment read in order, what is unsound set aside.
+/* spool/recover.c -- what a start finds: summaries of the segments that are full, every record of
+ * the last one; what is unsound is set aside.
  *
- * Reading is idempotent: it changes nothing in a segment, so a second start after a crash, or a
- * crash during a start, finds the same. */
+ * It changes nothing in a segment, so a second start after a crash, or a crash during a start,
+ * finds the same. */
 #include "spool/log_impl.h"
 
 #include "base/auto.h"
-#include "ops/clock.h"
 
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
-#include <sys/stat.h>
 
-/* -- damage -- */
-
-static void list_damage(struct spool *s, const struct spool_damage *d)
+static bool no_memory(struct err *e)
 {
-	for (size_t i = 0; i < s->n_damage; i++)
-		if (!strcmp(s->damage[i].where, d->where))
-			return; /* known from an earlier start */
-	if (s->n_damage == s->cap_damage) {
-		size_t cap = s->cap_damage ? s->cap_damage * 2 : 16;
-		struct spool_damage *at = realloc(s->damage, cap * sizeof *at);
-
-		if (!at)
-			return;
-		s->damage = at;
-		s->cap_damage = cap;
-	}
-	s->damage[s->n_damage++] = *d;
-}
-
-void log_note(struct spool *s, const char *where, const char *reason, const struct id *id)
-{
-	struct spool_damage d = { .found_ms = clock_wall_ms() };
-	struct buf text;
-	char name[160];
-	AUTO_FD fd = -1;
-
-	snprintf(d.where, sizeof d.where, "%s", where);
-	snprintf(d.reason, sizeof d.reason, "%s", reason);
-	if (id)
-		d.id = *id;
-	for (size_t i = 0; i < s->n_damage; i++)
-		if (!strcmp(s->damage[i].where, d.where))
-			return;
-	list_damage(s, &d);
-	if (s->damaged_dir < 0)
-		return;
-	buf_init(&text, 1024);
-	buf_addf(&text, "%llu ", (unsigned long long)d.found_ms);
-	id_add(&text, d.id);
-	buf_addf(&text, " %s\n%s\n", d.where, d.reason);
-	snprintf(name, sizeof name, "%s.note", where);
-	fd = openat(s->damaged_dir, name, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
-	/* Best effort: the same damage is found again at the next start. */
-	if (fd >= 0 && write(fd, text.p, text.n) == (ssize_t)text.n)
-		fsync(fd);
-	buf_done(&text);
-}
-
-bool log_load_notes(struct spool *s)
-{
-	AUTO_FD fd = dup(s->damaged_dir);
-	DIR *d = fd < 0 ? NULL : fdopendir(fd);
-	struct dirent *e;
-
-	if (!d)
-		return false;
-	fd_steal(&fd);
-	rewinddir(d);
-	while ((e = readdir(d))) {
-		struct spool_damage dm = { 0 };
-		char text[512] = "";
-		char id[ID_TEXT + 1] = "";
-		unsigned long long found = 0;
-		AUTO_FD note = -1;
-
-		if (!slice_ends(slice_str(e->d_name), S(".note")))
-			continue;
-		note = openat(s->damaged_dir, e->d_name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-		if (note < 0 || read(note, text, sizeof text - 1) <= 0 ||
-		    sscanf(text, "%llu %22s %127s\n%95[^\n]", &found, id, dm.where, dm.reason) < 3)
-			continue;
-		dm.found_ms = found;
-		(void)id_parse(slice_str(id), &dm.id);
-		list_damage(s, &dm);
-	}
-	closedir(d);
-	return true;
-}
-
-static void copy_aside(struct spool *s, const struct segment *seg, uint64_t at, uint64_t bytes,
-    const char *name)
-{
-	AUTO_FD fd = openat(s->damaged_dir, name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
-	char block[65536];
-
-	while (fd >= 0 && bytes) {
-		size_t n = bytes < sizeof block ? (size_t)bytes : sizeof block;
-
-		if (!segment_read(seg->fd, at, block, n) || write(fd, block, n) != (ssize_t)n)
-			return;
-		at += n;
-		bytes -= n;
-	}
-}
-
-void log_set_aside(struct spool *s, const struct segment *seg, uint64_t at, uint64_t bytes,
-    const struct id *id, const char *reason)
-{
-	char where[64];
-
-	snprintf(where, sizeof where, "seg-%08x-%llu", seg->number, (unsigned long long)at);
-	if (s->damaged_dir >= 0)
-		copy_aside(s, seg, at, bytes, where);
-	log_note(s, where, reason, id);
+	return err_set(e, ERR_LATER, "spool: out of memory");
 }
 
 /* -- records -- */
 
-struct segment *log_segment(struct spool *s, uint32_t number)
+static void left(struct spool *s, struct place put)
 {
-	if (!s->n_segments || number < s->segments[0].number ||
-	    number - s->segments[0].number >= s->n_segments)
-		return NULL;
-	return &s->segments[number - s->segments[0].number];
+	struct segment *from = log_segment(s, put.segment);
+
+	if (from)
+		from->live--;
 }
 
-void large_name(struct id id, char ret[32])
+/* bytes: of the record, for what is set aside. */
+static bool apply_put(struct spool *s, struct segment *seg, const struct fact *f, uint64_t bytes,
+		      struct err *e)
 {
-	struct buf b = { .p = ret, .cap = 31, .max = 31 };
+	struct index_message m = f->message;
+	struct entry *en = index_find(s->index, m.id);
 
-	id_add(&b, id);
-	ret[b.n] = '\0';
-}
-
-bool log_read_put(const struct segment *seg, uint64_t at, struct buf *meta, struct arena *a,
-    struct record_header *h, struct record_put *ret)
-{
-	return segment_record(seg, at, h, meta) && h->type == RECORD_PUT &&
-	    record_put_read(buf_slice(meta), a, ret) && ret->head_bytes <= h->body_bytes;
-}
-
-static bool apply_put(struct spool *s, struct segment *seg, uint64_t at, const struct record_header *h,
-    struct slice meta, struct err *e)
-{
-	struct record_put p;
-	struct entry *old, *now;
-
-	arena_done(&s->scratch);
-	if (!record_put_read(meta, &s->scratch, &p) || p.head_bytes > h->body_bytes) {
-		if (s->scratch.failed)
-			return err_set(e, ERR_LATER, "spool: out of memory");
-		log_set_aside(s, seg, at, record_bytes(h), NULL, "a message record that makes no sense");
+	if (log_is_aside(s, seg->number, f->at))
+		return true;
+	if (en && !f->moved) {
+		log_set_aside(s, seg, f->at, bytes, &m.id, "a second record of a message");
 		return true;
 	}
-	old = index_find(s->index, p.envelope.id);
-	if (old && !h->reserved) {
-		log_set_aside(s, seg, at, record_bytes(h), &p.envelope.id, "a second record of a message");
-		return true;
+	if (en) {
+		/* Copied by compaction; the first copy's segment is not out of use yet. */
+		left(s, en->put);
+		en->put = place_of(seg, f->at);
+	} else {
+		m.put = place_of(seg, f->at);
+		en = index_add(s->index, &m);
+		if (!en)
+			return no_memory(e);
+		index_publish(s->index, en);
 	}
-	if (old) {
-		/* Moved by compaction; the first copy's segment has not been recycled yet. */
-		struct segment *from = log_segment(s, old->put.segment);
-
-		if (from)
-			from->live--;
-		old->put = place_of(seg, at);
-		seg->live++;
-		return true;
-	}
-	p.envelope.size = p.body_in_file ? p.head_bytes + p.file_bytes : h->body_bytes;
-	now = index_put(s->index, &p.envelope, p.due_ms, place_of(seg, at));
-	if (!now)
-		return err_set(e, ERR_LATER, "spool: out of memory");
-	now->file = p.body_in_file;
 	seg->live++;
 	return true;
 }
 
-static uint32_t failed_in(const struct record_state *st)
+static void apply_state(struct spool *s, struct segment *seg, const struct fact *f)
 {
-	uint32_t n = 0;
+	/* Of a message that is gone: its put lay in a segment that is out of use. */
+	struct entry *en = index_find(s->index, f->id);
+	struct delivery *dl = en ? index_delivery(s->index, en, f->delivery) : NULL;
 
-	for (uint32_t i = 0; i < st->n_verdicts; i++)
-		n += st->verdicts[i].state == RCPT_FAILED;
-	return n;
-}
-
-static bool apply_state(struct spool *s, struct segment *seg, uint64_t at,
-    const struct record_header *h, struct slice meta, struct err *e)
-{
-	struct record_state st;
-	struct entry *en;
-	struct delivery *dl;
-
-	arena_done(&s->scratch);
-	if (!record_state_read(meta, &s->scratch, &st)) {
-		if (s->scratch.failed)
-			return err_set(e, ERR_LATER, "spool: out of memory");
-		log_set_aside(s, seg, at, record_bytes(h), NULL, "an outcome record that makes no sense");
-		return true;
-	}
-	/* Of a message that is gone: its put lay in a segment that has been recycled since. */
-	en = index_find(s->index, st.id);
-	dl = en ? index_delivery(s->index, en, st.delivery) : NULL;
 	if (!dl)
-		return true;
-	dl->state = place_of(seg, at);
-	if (!dl->pending)
-		return true; /* the same once more, moved */
-	if (index_settle(s->index, en, dl, st.attempts, st.next_ms, st.pending, failed_in(&st))) {
-		struct segment *from = log_segment(s, en->put.segment);
-
-		if (from)
-			from->live--;
+		return;
+	dl->state = place_of(seg, f->at);
+	if (index_settle(s->index, en, f->delivery, f->attempts, f->next_ms, f->pending,
+			 f->failed)) {
+		left(s, en->put);
 		index_remove(s->index, en);
 	}
+}
+
+static bool apply(struct spool *s, struct segment *seg, const struct fact *f, uint64_t bytes,
+		  struct err *e)
+{
+	if (f->type == RECORD_PUT)
+		return apply_put(s, seg, f, bytes, e);
+	apply_state(s, seg, f);
 	return true;
 }
 
 /* A body is checked when it is loaded; here only in the last segment, where a crash may have
  * left a record whose front reached the disk and whose body did not. */
-static bool whole(struct spool *s, const struct segment *seg, uint64_t at,
-    const struct record_header *h)
+static bool whole(struct scan *c, uint64_t at, const struct record_header *h, bool last)
 {
-	return seg != &s->segments[s->n_segments - 1] || segment_body_sound(seg, at, h);
+	return !last || scan_body_sound(c, at, h);
 }
 
-static bool read_segment(struct spool *s, struct segment *seg, struct buf *meta, struct err *e)
+static bool apply_record(struct spool *s, struct segment *seg, uint64_t at,
+			 const struct record_header *h, struct slice meta, struct err *e)
 {
-	uint64_t at = SEGMENT_HEADER;
+	struct fact f;
+
+	if (h->type == RECORD_CLOSED)
+		return true;
+	arena_done(&s->scratch);
+	if (!fact_of_record(h, at, meta, &s->scratch, &f)) {
+		if (s->scratch.failed)
+			return no_memory(e);
+		log_set_aside(s, seg, at, record_bytes(h), NULL, "a record that makes no sense");
+		return true;
+	}
+	fact_write(&s->facts, &f);
+	return apply(s, seg, &f, record_bytes(h), e);
+}
+
+static uint64_t next_sound(struct spool *s, struct scan *c, uint64_t at, bool last,
+			   struct record_header *ret)
+{
+	do
+		at = scan_seek(c, at + RECORD_ALIGN, s->sequence, ret);
+	while (at != UINT64_MAX && !whole(c, at, ret, last));
+	return at;
+}
+
+/* The id of a message whose record is sound in front and not behind. */
+static bool id_at(struct scan *c, uint64_t at, struct id *ret)
+{
+	struct record_header h;
+	struct slice meta;
+
+	if (!scan_record(c, at, &h, &meta) || h.type != RECORD_PUT || meta.n < sizeof ret->b)
+		return false;
+	memcpy(ret->b, meta.p, sizeof ret->b);
+	return true;
+}
+
+static bool read_records(struct spool *s, struct segment *seg, struct scan *c, bool last,
+			 struct err *e)
+{
+	uint64_t at = SEGMENT_DATA;
 
 	for (;;) {
 		struct record_header h;
+		struct slice meta;
+		struct id id;
+		bool known;
 		uint64_t next;
 
-		if (segment_record(seg, at, &h, meta) && h.sequence >= s->sequence && whole(s, seg, at, &h)) {
-			if (h.type == RECORD_PUT ? !apply_put(s, seg, at, &h, buf_slice(meta), e)
-			                         : !apply_state(s, seg, at, &h, buf_slice(meta), e))
+		/* Once more, because checking a body may take the place of the meta in the block.
+		 */
+		if (scan_record(c, at, &h, &meta) && h.sequence >= s->sequence &&
+		    whole(c, at, &h, last) && scan_record(c, at, &h, &meta)) {
+			if (!apply_record(s, seg, at, &h, meta, e))
 				return false;
 			s->sequence = h.sequence + 1;
 			at += record_bytes(&h);
 			seg->end = at;
 			continue;
 		}
-		/* The end, a torn tail, or damage? It is damage when sound records follow. */
-		next = segment_seek(seg, at + RECORD_ALIGN, s->sequence, meta);
+		/* The end, or a commit that a crash cut short? Then nothing sound follows. */
+		next = next_sound(s, c, at, last, &h);
 		if (next == UINT64_MAX)
 			return true;
-		log_set_aside(s, seg, at, next - at, NULL, "unsound bytes before sound records");
+		known = id_at(c, at, &id);
+		log_set_aside(
+		    s, seg, at, next - at, known ? &id : NULL,
+		    h.sequence - h.back <= s->sequence
+			? "unsound bytes within a commit: cut short by a crash, or damaged"
+			: "unsound bytes before sound records");
 		at = next;
 	}
 }
 
-/* -- the directory -- */
-
-static bool find_segments(struct spool *s, uint32_t *ret_low, uint32_t *ret_high, size_t *ret_n,
-    struct err *e)
+static bool read_summary(struct spool *s, struct segment *seg, struct err *e)
 {
-	AUTO_FD fd = openat(s->dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	DIR *d = fd < 0 ? NULL : fdopendir(fd);
-	struct dirent *de;
+	uint64_t next;
+	struct slice in;
 
-	if (!d)
-		return err_set(e, ERR_LATER, "spool: %s: %s", s->path, strerror(errno));
-	fd_steal(&fd);
-	*ret_low = UINT32_MAX;
-	*ret_high = 0;
-	*ret_n = 0;
-	while ((de = readdir(d))) {
-		static const char *const known[] = { ".", "..", "lock", "large", "damaged", "spare.log", "new.log" };
-		uint32_t number;
-		bool ours = false;
+	if (!summary_read(s->dir, seg, &s->facts, &next))
+		return false;
+	for (in = buf_slice(&s->facts); in.n;) {
+		struct fact f;
 
-		for (size_t i = 0; i < sizeof known / sizeof *known; i++)
-			ours |= !strcmp(de->d_name, known[i]);
-		if (segment_number(de->d_name, &number)) {
-			++*ret_n;
-			*ret_low = number < *ret_low ? number : *ret_low;
-			*ret_high = number > *ret_high ? number : *ret_high;
-		} else if (!ours) {
-			char where[100];
-
-			snprintf(where, sizeof where, "foreign-%.80s", de->d_name);
-			for (char *p = where; *p; p++)
-				if (*p <= ' ' || *p == 0x7f || *p == '/')
-					*p = '?';
-			log_note(s, where, "a file that is not ours", NULL);
-		}
+		arena_done(&s->scratch);
+		/* It was sound, so we wrote it: only memory can fail. */
+		if (!fact_read(&in, &s->scratch, &f))
+			return no_memory(e);
+		/* The bytes are not known here; its neighbourhood will do as evidence. */
+		if (!apply(s, seg, &f, seg->end - f.at < 4096 ? seg->end - f.at : 4096, e))
+			return false;
 	}
-	closedir(d);
+	s->sequence = next;
 	return true;
 }
 
-/* Bodies whose message never became durable, or was settled just before the crash. */
+static bool read_segment(struct spool *s, struct segment *seg, bool last, struct err *e)
+{
+	struct err why = { 0 };
+	struct scan c;
+	bool ok;
+
+	/* Salvage trusts nothing but records. */
+	if (!last && !s->salvage) {
+		if (read_summary(s, seg, &why))
+			return true;
+		if (why.kind != ERR_NONE) {
+			*e = why;
+			return false;
+		}
+	}
+	buf_clear(&s->facts);
+	scan_init(&c, seg);
+	ok = read_records(s, seg, &c, last || s->salvage, e);
+	scan_done(&c);
+	if (ok && !last && !s->salvage)
+		summary_write(s->dir, seg, s->sequence, &s->facts);
+	return ok;
+}
+
+/* -- the directory -- */
+
+static void foreign(struct spool *s, const char *name, const char *reason)
+{
+	char where[100];
+
+	snprintf(where, sizeof where, "foreign-%.80s", name);
+	for (char *p = where; *p; p++)
+		if (*p <= ' ' || *p >= 0x7f || *p == '/')
+			*p = '?';
+	log_note(s, where, reason, NULL);
+}
+
+static bool is_ours(const char *name)
+{
+	static const char *const known[] = { ".",       "..",      "lock",     "large",
+					     "damaged", "new.log", "spool.id", "spool.id.new" };
+	uint32_t number;
+
+	for (size_t i = 0; i < sizeof known / sizeof *known; i++)
+		if (!strcmp(name, known[i]))
+			return true;
+	for (unsigned i = 0; i < SEGMENT_SPARES; i++) {
+		char spare[32];
+
+		segment_spare_name(i, spare);
+		if (!strcmp(name, spare))
+			return true;
+	}
+	return segment_number(name, "sum", &number);
+}
+
+static int by_number(const void *a, const void *b)
+{
+	uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
+
+	return x < y ? -1 : x > y;
+}
+
+/* The numbers of all segments, rising; the caller frees. */
+static bool find_segments(struct spool *s, uint32_t **ret, size_t *ret_n, struct err *e)
+{
+	int fd = openat(s->dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	DIR *d = fd < 0 ? NULL : fdopendir(fd);
+	size_t cap = 0, n = 0;
+	void *at = NULL;
+	struct dirent *de;
+	bool ok = true;
+
+	if (!d) {
+		if (fd >= 0)
+			close(fd);
+		return err_set(e, ERR_LATER, "spool: %s: %s", s->path, strerror(errno));
+	}
+	while (ok && (de = readdir(d))) {
+		uint32_t number;
+
+		if (!segment_number(de->d_name, "log", &number)) {
+			if (!is_ours(de->d_name))
+				foreign(s, de->d_name, "a file that is not ours");
+			continue;
+		}
+		ok = log_grow(&at, &cap, n + 1, sizeof **ret);
+		if (ok)
+			((uint32_t *)at)[n++] = number;
+	}
+	closedir(d);
+	if (!ok) {
+		free(at);
+		return no_memory(e);
+	}
+	if (n)
+		qsort(at, n, sizeof **ret, by_number);
+	*ret = at;
+	*ret_n = n;
+	return true;
+}
+
+/* Opens one; one that is not of this spool, or (for salvage) unsound, is passed over. */
+static bool open_one(struct spool *s, uint32_t number, struct err *e)
+{
+	struct segment seg = { .fd = -1 };
+	struct err why = { 0 };
+	char name[32];
+
+	segment_name(number, "log", name);
+	if (!segment_open(s->dir, number, &seg, &why)) {
+		if (!s->salvage || why.kind != ERR_DAMAGED) {
+			*e = why;
+			return false;
+		}
+		log_note(s, name, "the segment's header is unsound: nothing in it can be told",
+			 NULL);
+		return true;
+	}
+	if (memcmp(&seg.uuid, &s->uuid, sizeof seg.uuid)) {
+		foreign(s, name, "a segment of another spool");
+		segment_close(&seg);
+		return true;
+	}
+	if (seg.half)
+		log_note(s, name, "one of the segment's two headers is unsound; the other serves",
+			 NULL);
+	if (!log_add_segment(s, &seg)) {
+		segment_close(&seg);
+		return no_memory(e);
+	}
+	return true;
+}
+
+/* An old spool whose spool.id is lost: its newest sound segment says whose it is. */
+static void guess_uuid(struct spool *s, const uint32_t *numbers, size_t n)
+{
+	static const struct spool_uuid none;
+
+	while (n-- > 0 && !memcmp(&s->uuid, &none, sizeof none)) {
+		struct segment seg = { .fd = -1 };
+
+		if (segment_open(s->dir, numbers[n], &seg, NULL)) {
+			s->uuid = seg.uuid;
+			segment_close(&seg);
+		}
+	}
+}
+
+static bool open_segments(struct spool *s, struct err *e)
+{
+	uint32_t *numbers = NULL;
+	size_t n = 0;
+	bool ok = find_segments(s, &numbers, &n, e);
+
+	if (ok)
+		guess_uuid(s, numbers, n);
+	for (size_t i = 0; ok && i < n; i++)
+		ok = open_one(s, numbers[i], e);
+	free(numbers);
+	for (size_t i = 1; ok && i < s->n_segments; i++) {
+		uint32_t before = s->segments[i - 1]->number, now = s->segments[i]->number;
+		char where[64];
+
+		if (now == before + 1)
+			continue;
+		snprintf(where, sizeof where, "seg-%08x..%08x", before + 1, now - 1);
+		if (!s->salvage)
+			return err_set(
+			    e, ERR_DAMAGED,
+			    "spool: missing between other segments: %s; try: signet spool salvage",
+			    where);
+		log_note(s, where, "missing between other segments", NULL);
+	}
+	return ok;
+}
+
+/* Bodies whose message never became durable, or was settled just before the crash. While
+ * something is set aside, a body may belong to that: nothing is dropped then. */
 static void drop_orphans(struct spool *s)
 {
-	AUTO_FD fd = openat(s->large, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	int fd = s->n_damage || s->salvage
+		     ? -1
+		     : openat(s->large, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	DIR *d = fd < 0 ? NULL : fdopendir(fd);
 	struct dirent *de;
 
-	if (!d)
+	if (!d) {
+		if (fd >= 0)
+			close(fd);
 		return;
-	fd_steal(&fd);
+	}
 	while ((de = readdir(d))) {
+		struct entry *en;
 		struct id id;
 
-		if (id_parse(slice_str(de->d_name), &id) && !index_find(s->index, id))
+		if (!id_parse(slice_str(de->d_name), &id))
+			continue;
+		en = index_find(s->index, id);
+		if (!en || !entry_in_file(s->index, en))
 			unlinkat(s->large, de->d_name, 0);
 	}
 	closedir(d);
 }
 
+/* What a killed process wrote and did not sync is only in the page cache, and after a failed sync
+ * the cache may hold what the disk does not: make the two one before anything is believed. */
+static bool settle_cache(const struct segment *seg, struct err *e)
+{
+	if (fdatasync(seg->fd))
+		return err_set(e, ERR_LATER, "spool: sync: %s", strerror(errno));
+	(void)posix_fadvise(seg->fd, 0, 0, POSIX_FADV_DONTNEED);
+	return true;
+}
+
 bool log_recover(struct spool *s, struct err *e)
 {
-	uint32_t low = 0, high = 0;
-	size_t n = 0;
-	struct buf meta;
-	bool ok = true;
-
-	if (!find_segments(s, &low, &high, &n, e))
+	if (!open_segments(s, e))
 		return false;
-	if (n && n != (size_t)high - low + 1)
-		return err_set(e, ERR_DAMAGED,
-		    "spool: %zu segments are missing between seg-%08x and seg-%08x; try: signet spool salvage",
-		    (size_t)high - low + 1 - n, low, high);
-	s->segments = calloc(n + 16, sizeof *s->segments);
-	s->cap_segments = n + 16;
-	if (!s->segments)
-		return err_set(e, ERR_LATER, "spool: out of memory");
-	for (uint32_t i = 0; i < n; i++) {
-		if (!segment_open(s->dir, low + i, &s->segments[i], e))
-			return false;
-		s->n_segments++;
-	}
-	buf_init(&meta, RECORD_MAX);
-	for (size_t i = 0; ok && i < s->n_segments; i++) {
-		struct segment *seg = &s->segments[i];
+	if (s->n_segments && !s->salvage && !settle_cache(log_active(s), e))
+		return false;
+	for (size_t i = 0; i < s->n_segments; i++) {
+		struct segment *seg = s->segments[i];
 
 		if (i == 0)
 			s->sequence = seg->first_sequence;
 		if (seg->first_sequence > s->sequence) {
-			struct segment *before = &s->segments[i - 1];
+			struct segment *before = s->segments[i - 1];
 
 			log_set_aside(s, before, before->end, before->size - before->end, NULL,
-			    "records at the end of a segment are unsound");
+				      "records at the end of a segment are unsound");
 			s->sequence = seg->first_sequence;
 		}
-		ok = read_segment(s, seg, &meta, e);
+		if (!read_segment(s, seg, i + 1 == s->n_segments, e))
+			return false;
 	}
-	buf_done(&meta);
-	if (ok)
-		drop_orphans(s);
-	return ok;
+	drop_orphans(s);
+	return true;
 }

@@ -1,46 +1,75 @@
-/* spool/segment.h -- one file of the log: its header, and reading its records in order.
+/* spool/segment.h -- one file of the log: its header, and reading its records.
  *
- * seg-<8 hex digits>.log: 64 bytes of header, then records (spool/record.h), each at a multiple of
- * RECORD_ALIGN. A file is pre-allocated or recycled, so what stands behind the last record means
- * nothing: the segment's random epoch is in every checksum, and only records of this epoch with
- * rising sequence numbers count. */
+ * seg-<8 hex digits>.log: a header, twice, in the first SEGMENT_DATA bytes, then records
+ * (spool/record.h), each at a multiple of RECORD_ALIGN. A file is pre-allocated or recycled, so
+ * what stands behind the last record means nothing: the segment's random key is in every record's
+ * tag, and only records of this key with rising sequence numbers count. */
 #ifndef SPOOL_SEGMENT_H
 #define SPOOL_SEGMENT_H
 
+#include "base/err.h"
 #include "spool/record.h"
 
-#define SEGMENT_HEADER 64
+#define SEGMENT_DATA   1024 /* where the first record stands */
+#define SEGMENT_SPARES 2    /* files kept for recycling */
+
+struct spool_uuid {
+	unsigned char b[16];
+};
 
 struct segment {
 	uint32_t number; /* from 1, no gaps */
 	int fd;
-	uint64_t epoch, first_sequence;
-	uint64_t end;  /* where the next record goes */
-	uint64_t size; /* of the file */
-	uint32_t live; /* messages whose put lies here */
+	uint64_t key[2], first_sequence;
+	struct spool_uuid uuid; /* of the spool it belongs to */
+	uint64_t end;           /* where the next record goes */
+	uint64_t size;          /* of the file */
+	uint32_t live;          /* messages whose put lies here */
+	uint32_t refs;          /* one for the list, one for each reader */
+	bool handed_out;        /* a caller may hold a descriptor: never overwrite */
+	bool half;              /* one of the two headers is unsound */
 };
 
-void segment_name(uint32_t number, char ret[32]);
+void segment_name(uint32_t number, const char *suffix, char ret[32]);
 /* "seg-0000002a.log" -> 42; false: some other name. */
-bool segment_number(const char *name, uint32_t *ret);
+bool segment_number(const char *name, const char *suffix, uint32_t *ret);
+void segment_spare_name(unsigned i, char ret[32]);
 
-/* Makes segment `number`: from the spare file when there is one, else anew with `size` bytes
- * allocated (written with zeros when `zero`). Durable, name and all, when it returns. */
-bool segment_create(int dir, uint32_t number, uint64_t first_sequence, uint64_t size, bool zero,
-    struct segment *ret, struct err *e);
+/* Makes a segment (number, uuid and first_sequence given): from a spare file when there is one,
+ * else anew with `size` bytes allocated, written with zeros when `zero`. Durable, name and all,
+ * when it returns. */
+bool segment_create(int dir, struct segment *, uint64_t size, bool zero, struct err *e);
 /* ERR_DAMAGED: its header is unsound. */
 bool segment_open(int dir, uint32_t number, struct segment *ret, struct err *e);
 void segment_close(struct segment *);
-/* Out of use: becomes the spare, or is deleted. */
-void segment_retire(int dir, struct segment *);
+/* Out of use: becomes a spare when `keep`, or is deleted; its summary is deleted. */
+void segment_retire(int dir, const struct segment *, bool keep);
 
-/* pread of exactly n bytes. */
+/* pread and pwrite of exactly n bytes. errno is ENODATA when the file ends before. */
 bool segment_read(int fd, uint64_t at, void *to, size_t n);
-/* The record at `at`: header and meta, checked. meta is appended to buf (cleared first). */
-bool segment_record(const struct segment *, uint64_t at, struct record_header *ret, struct buf *meta);
+bool segment_write(int fd, uint64_t at, const void *from, size_t n);
+/* CRC-32C of a part of a file. */
+bool segment_crc(int fd, uint64_t at, uint64_t bytes, uint32_t *ret);
+
+/* The record at `at`: header and meta, checked. meta is cleared first. */
+bool segment_record(const struct segment *, uint64_t at, struct record_header *ret,
+		    struct buf *meta);
+
+/* Reading in order, a block at a time. */
+struct scan {
+	const struct segment *segment;
+	char *block;
+	uint64_t from;
+	size_t n, cap;
+};
+
+void scan_init(struct scan *, const struct segment *);
+void scan_done(struct scan *);
+/* As segment_record(); the meta is valid until the next call. */
+bool scan_record(struct scan *, uint64_t at, struct record_header *ret, struct slice *ret_meta);
 /* Whether the body behind the record matches its checksum. */
-bool segment_body_sound(const struct segment *, uint64_t at, const struct record_header *);
-/* The next sound record at or behind `at` with a sequence number above `after`; UINT64_MAX: none. */
-uint64_t segment_seek(const struct segment *, uint64_t at, uint64_t after, struct buf *meta);
+bool scan_body_sound(struct scan *, uint64_t at, const struct record_header *);
+/* The next sound record at or behind `at` with at least this sequence number; UINT64_MAX: none. */
+uint64_t scan_seek(struct scan *, uint64_t at, uint64_t sequence, struct record_header *ret);
 
 #endif

@@ -1,0 +1,5 @@
+#include "spool/spool_rig.h"
+int spool_damage_cases(void)
+{
+	return 0;
+}

@@ -1,0 +1,5 @@
+#include "spool/spool_rig.h"
+int spool_model(void)
+{
+	return 0;
+}
