@@ -475,6 +475,10 @@ bool log_sync(struct spool *s)
 {
 	if (FAULT("spool_no_sync"))
 		return true;
+	if (FAULT("spool_sync_fails")) {
+		errno = EIO;
+		return false;
+	}
 	if (s->large_changed && fsync(s->large))
 		return false;
 	return fdatasync(log_active(s)->fd) == 0;

@@ -304,8 +304,10 @@ static bool open_one(struct spool *s, uint32_t number, struct err *e)
 			 NULL);
 		return true;
 	}
-	if (memcmp(&seg.uuid, &s->uuid, sizeof seg.uuid)) {
-		foreign(s, name, "a segment of another spool");
+	if (memcmp(&seg.uuid, &s->uuid, sizeof seg.uuid) || seg.number != number) {
+		foreign(s, name,
+			seg.number == number ? "a segment of another spool"
+					     : "a copy of another segment");
 		segment_close(&seg);
 		return true;
 	}

@@ -181,11 +181,11 @@ bool segment_create(int dir, struct segment *s, uint64_t size, bool zero, struct
 	return true;
 }
 
-static bool header_sound(int fd, uint64_t at, uint32_t number, struct file_header *h)
+static bool header_sound(int fd, uint64_t at, struct file_header *h)
 {
 	return segment_read(fd, at, h, sizeof *h) && !memcmp(h->magic, magic, sizeof magic) &&
 	       h->crc == crc32c(0, slice(h, offsetof(struct file_header, crc))) &&
-	       h->format == FORMAT && h->number == number;
+	       h->format == FORMAT;
 }
 
 bool segment_open(int dir, uint32_t number, struct segment *ret, struct err *e)
@@ -200,15 +200,15 @@ bool segment_open(int dir, uint32_t number, struct segment *ret, struct err *e)
 	fd = openat(dir, name, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
 	if (fd < 0 || fstat(fd, &st))
 		return failed(e, name);
-	first = S_ISREG(st.st_mode) && header_sound(fd, 0, number, &h);
-	copy = S_ISREG(st.st_mode) && header_sound(fd, COPY, number, &second);
+	first = S_ISREG(st.st_mode) && header_sound(fd, 0, &h);
+	copy = S_ISREG(st.st_mode) && header_sound(fd, COPY, &second);
 	if (!first && !copy)
 		return err_set(
 		    e, ERR_DAMAGED,
 		    "spool: %s: the segment's header is unsound; try: signet spool salvage", name);
 	if (!first)
 		h = second;
-	*ret = (struct segment){ .number = number,
+	*ret = (struct segment){ .number = h.number,
 				 .key = { h.key[0], h.key[1] },
 				 .uuid = h.uuid,
 				 .first_sequence = h.first_sequence,

@@ -39,7 +39,8 @@ void segment_spare_name(unsigned i, char ret[32]);
  * else anew with `size` bytes allocated, written with zeros when `zero`. Durable, name and all,
  * when it returns. */
 bool segment_create(int dir, struct segment *, uint64_t size, bool zero, struct err *e);
-/* ERR_DAMAGED: its header is unsound. */
+/* ERR_DAMAGED: its header is unsound. ret->number is what the header says: another number than
+ * the file's name makes it a copy. */
 bool segment_open(int dir, uint32_t number, struct segment *ret, struct err *e);
 void segment_close(struct segment *);
 /* Out of use: becomes a spare when `keep`, or is deleted; its summary is deleted. */
