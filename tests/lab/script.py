@@ -67,7 +67,7 @@ def parse(path):
 def connect(server, begin):
     """A connection in one of the states a script can begin in."""
     if begin == "PLAIN":
-        return raw.Raw(server.ports["submission"])
+        return raw.Raw(server.ports["submission"], greet=False)
     if begin == "STARTTLS":
         c = raw.Raw(server.ports["submission"])
         c.ehlo()

@@ -52,8 +52,8 @@ def calls(path):
 
 def target(args):
     """The file or socket behind the first descriptor: strace -yy writes 5<...>."""
-    m = re.match(r"(\d+)<(.*?)>(?=[,)]|$)", args)
-    return m.group(2) if m else None
+    m = re.match(r"\d+<(.*?)>(?:\(deleted\))?(?=[,)]|$)", args)
+    return m.group(1) if m else None
 
 
 WRITES = {"write", "writev", "pwrite64", "pwritev", "pwritev2", "sendto", "sendmsg", "send"}
@@ -103,7 +103,7 @@ class Proof:
             return f"{tag}: not in the spool when its reply began: {answer}"
         last = {}                   # of each file: a sync covers what came before it
         for c in writes:
-            last[clean(target(c.args))] = c
+            last[target(c.args)] = c
         for file, c in last.items():
             if file not in self.synced_files and not self.synced_between(file, c.end, answer.begin):
                 return f"{tag}: {file} not synced between {c} and {answer}"
@@ -121,16 +121,12 @@ class Proof:
         return self.synced_between(parent, after, write.begin)
 
 
-def clean(t):
-    return re.sub(r"(\(deleted\))$", "", t or "")
-
-
 def same_file(a, b):
-    return a is not None and b is not None and clean(a) == clean(b)
+    return a is not None and a == b
 
 
 def in_spool(t, spool):
-    return t is not None and clean(t).startswith(spool)
+    return t is not None and t.startswith(spool)
 
 
 def client_sockets(all_calls):

