@@ -531,6 +531,20 @@ static bool believe_state(struct spool *s, const struct pending *p)
 	return file;
 }
 
+/* Bodies that came in files of their own take space as well as what the segment grew by. */
+static uint64_t file_bytes(const struct spool *s)
+{
+	uint64_t sum = 0;
+
+	for (size_t i = 0; i < s->n_pending; i++) {
+		const struct spool_op *op = s->pending[i].op;
+
+		if (op && op->kind == SPOOL_PUT && op->content->fd >= 0)
+			sum += op->content->fd_bytes;
+	}
+	return sum;
+}
+
 static void believe(struct spool *s, uint64_t end)
 {
 	struct segment *seg = log_active(s);
@@ -538,7 +552,7 @@ static void believe(struct spool *s, uint64_t end)
 	buf_add(&s->facts, buf_slice(&s->new_facts));
 	s->facts.failed |= s->new_facts.failed;
 	pthread_mutex_lock(&s->lock);
-	s->bytes_since_look += end - seg->end;
+	s->bytes_since_look += end - seg->end + file_bytes(s);
 	seg->end = end;
 	if (end > seg->size)
 		seg->size = end;

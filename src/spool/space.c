@@ -29,7 +29,8 @@ void log_look_at_space(struct spool *s)
 	uint64_t now = clock_mono_ms();
 	struct statvfs v;
 
-	if (s->look_ms && now - s->look_ms < LOOK_MS && s->bytes_since_look < LOOK_BYTES)
+	if (s->look_ms && now - s->look_ms < LOOK_MS && s->bytes_since_look < LOOK_BYTES &&
+	    s->bytes_since_look < s->reserve_bytes / 8)
 		return;
 	s->look_ms = now;
 	s->bytes_since_look = 0;
