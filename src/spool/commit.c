@@ -448,7 +448,7 @@ static int fill_iov(const struct spool *s, size_t i, size_t skip, struct iovec *
 	return n;
 }
 
-bool log_write(struct spool *s)
+bool log_append(struct spool *s)
 {
 	struct segment *seg = log_active(s);
 	uint64_t at = seg->end;
@@ -662,7 +662,7 @@ static bool commit_some(struct spool *s, struct spool_op *const *ops, size_t n, 
 	if (move && !s->short_of_space)
 		log_move_some(s, move, &end);
 	*ret_done = build(s, ops, n, !s->short_of_space, &end);
-	if (s->n_pending && !log_write(s)) {
+	if (s->n_pending && !log_append(s)) {
 		int why = errno;
 
 		if (!take_back(s) || (why != ENOSPC && why != EDQUOT && why != EFBIG))
@@ -674,7 +674,7 @@ static bool commit_some(struct spool *s, struct spool_op *const *ops, size_t n, 
 		log_clear_batch(s);
 		s->moved_to = 0;
 		*ret_done = build(s, ops, n, false, &end);
-		if (s->n_pending && !log_write(s)) {
+		if (s->n_pending && !log_append(s)) {
 			why = errno;
 			take_back(s);
 			return break_down(s, ops, n, &m, why, e);
@@ -709,7 +709,7 @@ bool log_commit(struct spool *s, struct spool_op *const *ops, size_t n, struct e
 
 bool log_commit_copies(struct spool *s, uint64_t end)
 {
-	if (!log_write(s) || !log_sync(s))
+	if (!log_append(s) || !log_sync(s))
 		return false;
 	believe(s, end);
 	log_clear_batch(s);
@@ -726,7 +726,7 @@ void log_mark_closed(struct spool *s)
 	end = log_active(s)->end;
 	s->first = s->sequence;
 	if (end_record(s, RECORD_CLOSED, false, begin_record(s), S(""), S(""), &end) &&
-	    log_write(s))
+	    log_append(s))
 		(void)log_sync(s);
 	log_clear_batch(s);
 }

@@ -122,7 +122,7 @@ bool log_add_copy(struct spool *, const struct record_header *, struct slice met
 /* Writes, syncs and forgets a batch of copies that ends at `end`. False: errno. */
 bool log_commit_copies(struct spool *, uint64_t end);
 /* The batch as it stands: write and sync. False: errno. */
-bool log_write(struct spool *);
+bool log_append(struct spool *);
 bool log_sync(struct spool *);
 void log_clear_batch(struct spool *);
 
