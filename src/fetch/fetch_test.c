@@ -105,13 +105,13 @@ static void test_body_goes_out(void **state)
 	start(&s, "HTTP/1.1 404 Not Found\r\nContent-Length: 2\r\n\r\n{}");
 	struct fetch_request r = get(&s);
 	r.method = "PATCH";
-	r.path = S("/control/accounts/a%20b?x=1&y=../z");
+	r.path = S("/control/x/../accounts/a%20b?x=1&y=z");
 	r.body = S("{\"name\":\"x\"}");
 	assert_true(fetch_request(&r, &status, &body, &e));
 	stop(&s);
 	assert_int_equal(status, 404); /* a status is an answer, not a failure */
 	assert_string_equal(
-	    s.got, "PATCH /control/accounts/a%20b?x=1&y=../z HTTP/1.1\r\nHost: localhost\r\n"
+	    s.got, "PATCH /control/x/../accounts/a%20b?x=1&y=z HTTP/1.1\r\nHost: localhost\r\n"
 		   "Accept: application/json\r\nContent-Type: application/json\r\n"
 		   "Content-Length: 12\r\n\r\n{\"name\":\"x\"}");
 	buf_done(&body);

@@ -165,16 +165,18 @@ static void test_set_in_callback(void **state)
 /* A loop's time stands still until it runs, but what is set before counts from when it is set. */
 static void test_set_before(void **state)
 {
-	struct timer t = { 0 };
+	struct timer t[2] = { 0 };
 	struct rig r;
 
 	rig_start(&r);
+	timer_start(&r, &t[0], 0, 10);
 	usleep(100000);
 	r.began = clock_mono_ms();
-	timer_start(&r, &t, 0, 60);
+	timer_start(&r, &t[1], 1, 60);
 	rig_run(&r, 200, NULL);
-	assert_int_equal(r.n, 1);
-	assert_fired(&r, 0, 0, 60);
+	assert_int_equal(r.n, 2);
+	assert_fired(&r, 0, 0, 0);
+	assert_fired(&r, 1, 1, 60);
 }
 
 static void test_huge(void **state)

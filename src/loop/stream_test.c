@@ -287,7 +287,7 @@ struct reader {
 	struct tls_server *tls;
 	struct buf in;
 	bool shaken;
-	size_t wanted, step;
+	size_t wanted, step, stop_at;
 	unsigned spins;
 	enum stream_result end;
 };
@@ -310,7 +310,7 @@ static void on_ready(void *arg)
 		return;
 	}
 	got = stream_read(&r->s, &r->in, r->step);
-	if (got == STREAM_OK || got == STREAM_AGAIN) {
+	if ((got == STREAM_OK || got == STREAM_AGAIN) && r->in.n < r->stop_at) {
 		stream_want(&r->s, true, false);
 		return;
 	}
@@ -321,7 +321,7 @@ static void on_ready(void *arg)
 struct writer {
 	struct stream s;
 	struct buf out;
-	bool shaken;
+	bool shaken, closes;
 };
 
 static void on_writer(void *arg)
@@ -343,7 +343,8 @@ static void on_writer(void *arg)
 	r = stream_write(&w->s, &w->out);
 	assert_true(r == STREAM_OK || r == STREAM_AGAIN);
 	stream_want(&w->s, false, w->out.n > 0);
-	if (!w->out.n)
+	/* A close would wake the reader, too. */
+	if (!w->out.n && w->closes)
 		stream_close(&w->s);
 }
 
@@ -357,13 +358,15 @@ static void test_nothing_is_forgotten(void **state)
 {
 	static const size_t steps[] = { 1, 7, 1000, 16384 }, sizes[] = { 1, 100, 40000 };
 
-	for (size_t i = 0; i < 12; i++) {
+	for (size_t i = 0; i < 24; i++) {
+		bool closes = i >= 12;
 		struct loop_timer end;
-		struct reader r = { .step = steps[i % 4], .wanted = sizes[i / 4] };
-		struct writer w = { 0 };
+		struct reader r = { .step = steps[i % 4], .wanted = sizes[i % 12 / 4] };
+		struct writer w = { .closes = closes };
 		struct err e;
 		int fd[2];
 
+		r.stop_at = closes ? SIZE_MAX : r.wanted;
 		r.loop = loop_new(&e);
 		buf_init(&r.in, 100000);
 		buf_init(&w.out, 100000);
@@ -377,13 +380,13 @@ static void test_nothing_is_forgotten(void **state)
 		stream_want(&r.s, true, false);
 		stream_want(&w.s, true, true);
 		loop_timer_init(&end, r.loop, on_end, r.loop);
-		loop_timer_set(&end, 20000);
+		loop_timer_set(&end, 5000);
 		loop_run(r.loop);
 		loop_timer_cancel(&end);
 		assert_int_equal(r.in.n, r.wanted);
 		for (size_t k = 0; k < r.wanted; k++)
 			assert_int_equal(r.in.p[k], byte_at(k, true));
-		assert_int_equal(r.end, STREAM_EOF);
+		assert_int_equal(r.end, closes ? STREAM_EOF : STREAM_OK);
 		/* And without spinning. */
 		assert_in_range(r.spins, 1, r.wanted / r.step + 40);
 		stream_close(&r.s);
