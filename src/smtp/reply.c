@@ -47,7 +47,8 @@ static bool read_code(struct slice line, int *ret)
 
 enum reply_got reply_next(struct reply_reader *r, struct slice *in, struct slice *ret_line)
 {
-	const char *lf = in->n ? memchr(in->p, '\n', in->n < REPLY_LINE ? in->n : REPLY_LINE) : NULL;
+	const char *lf =
+	    in->n ? memchr(in->p, '\n', in->n < REPLY_LINE ? in->n : REPLY_LINE) : NULL;
 	struct slice line;
 	bool first = !r->more;
 	int code;
@@ -58,7 +59,8 @@ enum reply_got reply_next(struct reply_reader *r, struct slice *in, struct slice
 	if (!line.n || line.p[line.n - 1] != '\r' || memchr(line.p, '\r', line.n - 1))
 		return REPLY_BAD;
 	line.n--;
-	if (!read_code(line, &code) || (!first && code != r->reply.code) || ++r->lines > REPLY_LINES)
+	if (!read_code(line, &code) || (!first && code != r->reply.code) ||
+	    ++r->lines > REPLY_LINES)
 		return REPLY_BAD;
 	slice_take(in, line.n + 2);
 	if (first) {
