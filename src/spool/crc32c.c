@@ -17,8 +17,6 @@ static uint32_t by_table(uint32_t crc, struct slice s)
 }
 
 #if defined(__x86_64__)
-#include <nmmintrin.h>
-
 __attribute__((target("sse4.2"))) static uint32_t by_instruction(uint32_t crc, struct slice s)
 {
 	uint64_t wide = crc;
@@ -27,11 +25,11 @@ __attribute__((target("sse4.2"))) static uint32_t by_instruction(uint32_t crc, s
 		uint64_t v;
 
 		memcpy(&v, s.p, 8);
-		wide = _mm_crc32_u64(wide, v);
+		wide = __builtin_ia32_crc32di(wide, v);
 	}
 	crc = (uint32_t)wide;
 	for (size_t i = 0; i < s.n; i++)
-		crc = _mm_crc32_u8(crc, (unsigned char)s.p[i]);
+		crc = __builtin_ia32_crc32qi(crc, (unsigned char)s.p[i]);
 	return crc;
 }
 

@@ -1,69 +1,8 @@
-#include "spool/index.h"
+#include "spool/index_impl.h"
 
-#include "base/heap.h"
-#include "base/map.h"
 #include "base/must.h"
-#include "spool/slab.h"
 
 #include <stdlib.h>
-
-#define NONE        UINT32_MAX
-#define MULTI       0x80000000u /* a delivery's number: in `multi`, else it is its entry's */
-#define BY_ID_LEAST 1024u
-
-enum { ENTRY_FILE = 1, ENTRY_PUBLISHED = 2 };
-
-/* A delivery of a message that has several. */
-struct multi {
-	struct delivery d;
-	uint32_t entry, number;
-};
-
-struct delivery_list {
-	uint32_t open; /* deliveries with pending recipients */
-	uint32_t at[]; /* in index.multi */
-};
-
-struct dest {
-	struct heap_node node; /* in index.dests while it has work and is not held */
-	uint64_t not_before_ms;
-	uint32_t *due;    /* heap of deliveries by next_ms */
-	uint32_t n, cap;  /* cap >= refs: a delivery can always come back */
-	uint32_t pending; /* deliveries with pending recipients, due or leased */
-	uint32_t refs;    /* deliveries in messages that exist */
-	uint32_t number;
-	uint16_t name_n;
-	bool held;
-	char name[];
-};
-
-struct index {
-	struct slab entries, multi;
-	uint32_t *by_id; /* open addressing: entry number or NONE */
-	size_t by_id_cap, n;
-	struct map names;   /* of struct dest */
-	struct dest **dest; /* by number; free ones NULL */
-	uint32_t n_dest, cap_dest;
-	uint32_t *free_dest, n_free_dest;
-	struct heap dests;
-	struct spool_count count;
-	uint64_t file_bytes;
-};
-
-static struct entry *entry_at(const struct index *x, uint32_t i)
-{
-	return slab_at(&x->entries, i);
-}
-
-static struct multi *multi_at(const struct index *x, uint32_t i)
-{
-	return slab_at(&x->multi, i);
-}
-
-static struct delivery *delivery_at(const struct index *x, uint32_t ref)
-{
-	return ref & MULTI ? &multi_at(x, ref & ~MULTI)->d : &entry_at(x, ref)->u.one;
-}
 
 struct delivery *index_delivery(const struct index *x, struct entry *e, uint32_t number)
 {
@@ -74,13 +13,15 @@ struct delivery *index_delivery(const struct index *x, struct entry *e, uint32_t
 
 /* -- by id -- */
 
-/* The random half of an id is as good as a hash of it. */
+/* Ten of an id's bytes are random, so this needs no secret; it only has to use all of them. */
 static size_t home_of(const struct index *x, struct id id)
 {
-	uint64_t v;
+	uint64_t low, high;
 
-	memcpy(&v, id.b + 8, sizeof v);
-	return (size_t)v & (x->by_id_cap - 1);
+	memcpy(&low, id.b, sizeof low);
+	memcpy(&high, id.b + 8, sizeof high);
+	low = (low ^ high * 0x9e3779b97f4a7c15u) * 0xd6e8feb86659fd93u;
+	return (size_t)(low ^ low >> 32) & (x->by_id_cap - 1);
 }
 
 static bool by_id_resize(struct index *x, size_t cap)
@@ -146,11 +87,6 @@ struct entry *index_find(const struct index *x, struct id id)
 
 /* -- destinations -- */
 
-static struct dest *dest_find(const struct index *x, const struct spool_dest *name)
-{
-	return map_get(&x->names, slice(name->name, name->n));
-}
-
 static bool dest_room(struct index *x)
 {
 	uint32_t cap = x->cap_dest ? x->cap_dest * 2 : 64;
@@ -203,7 +139,7 @@ static struct dest *dest_make(struct index *x, struct slice name)
 }
 
 /* Where the destination belongs among those that wait for their time; and out, without use. */
-static void dest_place(struct index *x, struct dest *d)
+void index_dest_place(struct index *x, struct dest *d)
 {
 	uint64_t due;
 
@@ -270,7 +206,7 @@ static void due_add(struct index *x, struct dest *d, uint32_t ref)
 	due_up(x, d, d->n++, ref);
 }
 
-static void due_remove(struct index *x, struct dest *d, uint32_t at)
+void index_due_remove(struct index *x, struct dest *d, uint32_t at)
 {
 	uint32_t gone = d->due[at], last = d->due[--d->n];
 
@@ -378,10 +314,10 @@ static void delivery_out(struct index *x, struct delivery *dl)
 	if (dl->flags & DELIVERY_LEASED)
 		x->count.leased--;
 	if (dl->at != NONE)
-		due_remove(x, d, dl->at);
+		index_due_remove(x, d, dl->at);
 	d->refs--;
 	due_shrink(d);
-	dest_place(x, d);
+	index_dest_place(x, d);
 }
 
 static bool add_delivery(struct index *x, struct delivery *dl, const struct index_message *m,
@@ -391,7 +327,7 @@ static bool add_delivery(struct index *x, struct delivery *dl, const struct inde
 
 	if (!d || !due_reserve(d)) {
 		if (d)
-			dest_place(x, d);
+			index_dest_place(x, d);
 		return false;
 	}
 	*dl = (struct delivery){ .next_ms = m->due_ms,
@@ -492,7 +428,7 @@ void index_publish(struct index *x, struct entry *e)
 
 		now_pending(x, d);
 		due_add(x, d, ref_of(x, e, i));
-		dest_place(x, d);
+		index_dest_place(x, d);
 	}
 }
 
@@ -550,7 +486,7 @@ bool index_settle(struct index *x, struct entry *e, uint32_t number, uint32_t at
 		x->count.leased--;
 	dl->flags &= (uint8_t)~DELIVERY_LEASED;
 	if (dl->at != NONE)
-		due_remove(x, d, dl->at);
+		index_due_remove(x, d, dl->at);
 	if (dl->pending && !pending) {
 		not_pending(x, d);
 		if (e->n_deliveries > 1)
@@ -568,177 +504,11 @@ bool index_settle(struct index *x, struct entry *e, uint32_t number, uint32_t at
 	dl->next_ms = pending ? next_ms : UINT64_MAX;
 	if (pending)
 		due_add(x, d, ref_of(x, e, number));
-	dest_place(x, d);
+	index_dest_place(x, d);
 	return complete(x, e);
 }
 
-/* -- the queue's slots -- */
-
-size_t index_next(struct index *x, uint64_t now_ms, struct spool_dest *out, size_t max,
-		  uint64_t *ret_wait_ms)
-{
-	struct heap_node *first;
-	size_t n = 0;
-
-	while (n < max && (first = heap_min(&x->dests)) && first->key <= now_ms) {
-		struct dest *d =
-		    (struct dest *)(void *)((char *)first - offsetof(struct dest, node));
-
-		heap_remove(&x->dests, first);
-		d->held = true;
-		memcpy(out[n].name, d->name, d->name_n);
-		out[n++].n = d->name_n;
-	}
-	first = heap_min(&x->dests);
-	*ret_wait_ms = first ? first->key : UINT64_MAX;
-	return n;
-}
-
-size_t index_take(struct index *x, const struct spool_dest *name, uint64_t now_ms,
-		  struct spool_ticket *out, size_t max)
-{
-	struct dest *d = dest_find(x, name);
-	size_t n = 0;
-
-	while (d && n < max && d->n && delivery_at(x, d->due[0])->next_ms <= now_ms) {
-		uint32_t ref = d->due[0];
-		struct delivery *dl = delivery_at(x, ref);
-		const struct multi *m = ref & MULTI ? multi_at(x, ref & ~MULTI) : NULL;
-		const struct entry *e = entry_at(x, m ? m->entry : ref);
-
-		due_remove(x, d, 0);
-		dl->flags |= DELIVERY_LEASED;
-		x->count.leased++;
-		out[n++] = (struct spool_ticket){ .id = e->id,
-						  .delivery = m ? m->number : 0,
-						  .attempts = dl->attempts,
-						  .accepted_ms = entry_accepted_ms(e),
-						  .account = e->account };
-	}
-	if (d)
-		dest_place(x, d);
-	return n;
-}
-
-void index_park(struct index *x, const struct spool_dest *name, uint64_t not_before_ms)
-{
-	struct dest *d = dest_find(x, name);
-
-	if (!d || !d->held)
-		return;
-	d->held = false;
-	d->not_before_ms = not_before_ms;
-	dest_place(x, d);
-}
-
-void index_release(struct index *x, const struct spool_ticket *t, uint64_t due_ms)
-{
-	struct entry *e = index_find(x, t->id);
-	struct delivery *dl = e ? index_delivery(x, e, t->delivery) : NULL;
-
-	if (dl && dl->flags & DELIVERY_LEASED)
-		index_settle(x, e, t->delivery, dl->attempts, due_ms, dl->pending, dl->failed);
-}
-
-static bool fits(const struct index *x, struct entry *e, const struct spool_filter *f)
-{
-	bool pending = false, failed = false, to = f->dest.n == 0;
-
-	if (!index_published(x, e) || (f->account && e->account != f->account))
-		return false;
-	for (uint32_t i = 0; i < e->n_deliveries; i++) {
-		const struct delivery *dl = index_delivery(x, e, i);
-		const struct dest *d = x->dest[dl->dest];
-
-		if (f->dest.n && !slice_eq(slice(d->name, d->name_n), f->dest))
-			continue;
-		to = true;
-		pending |= dl->pending > 0;
-		failed |= dl->failed > 0;
-	}
-	switch (f->state) {
-	case LIST_ALL: break;
-	case LIST_PENDING: return to && pending;
-	case LIST_FAILED: return to && failed;
-	}
-	return to;
-}
-
-static struct spool_row row_of(const struct index *x, struct entry *e)
-{
-	struct spool_row r = { .id = e->id,
-			       .account = e->account,
-			       .accepted_ms = entry_accepted_ms(e),
-			       .size = entry_size(e),
-			       .next_ms = UINT64_MAX,
-			       .n_rcpts = e->n_rcpts };
-
-	for (uint32_t i = 0; i < e->n_deliveries; i++) {
-		const struct delivery *dl = index_delivery(x, e, i);
-
-		r.pending += dl->pending;
-		r.failed += dl->failed;
-		r.leased |= (dl->flags & DELIVERY_LEASED) != 0;
-		r.attempts = dl->attempts > r.attempts ? dl->attempts : r.attempts;
-		if (dl->pending && dl->next_ms < r.next_ms)
-			r.next_ms = dl->next_ms;
-	}
-	return r;
-}
-
-static void sift(struct spool_row *rows, size_t n, size_t at)
-{
-	for (;;) {
-		size_t child = at * 2 + 1;
-		struct spool_row swap;
-
-		if (child >= n)
-			return;
-		if (child + 1 < n && id_cmp(rows[child + 1].id, rows[child].id) > 0)
-			child++;
-		if (id_cmp(rows[child].id, rows[at].id) <= 0)
-			return;
-		swap = rows[at];
-		rows[at] = rows[child];
-		rows[child] = swap;
-		at = child;
-	}
-}
-
-/* One walk that keeps the max smallest in a heap with the largest on top: a page of a million
- * messages costs one look at each, and no memory. */
-size_t index_list(const struct index *x, const struct spool_filter *f, const struct id *after,
-		  struct spool_row *out, size_t max)
-{
-	struct entry *e;
-	size_t at = 0, n = 0;
-
-	while (max && (e = index_each(x, &at))) {
-		if ((after && id_cmp(e->id, *after) <= 0) ||
-		    (n == max && id_cmp(e->id, out[0].id) > 0) || !fits(x, e, f))
-			continue;
-		if (n < max) {
-			out[n++] = row_of(x, e);
-			if (n == max)
-				for (size_t i = n / 2; i-- > 0;)
-					sift(out, n, i);
-		} else {
-			out[0] = row_of(x, e);
-			sift(out, n, 0);
-		}
-	}
-	if (n < max)
-		for (size_t i = n / 2; i-- > 0;)
-			sift(out, n, i);
-	for (size_t left = n; left > 1;) {
-		struct spool_row top = out[0];
-
-		out[0] = out[--left];
-		out[left] = top;
-		sift(out, left, 0);
-	}
-	return n;
-}
+/* -- figures -- */
 
 void index_count(const struct index *x, struct spool_count *ret)
 {

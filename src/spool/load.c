@@ -272,7 +272,7 @@ bool log_load(struct spool *s, struct id id, struct arena *a, struct spool_messa
 	struct err why = { 0 };
 
 	/* What compaction moves between the look-up and the reading is looked up again. */
-	for (int tries = 0; tries < 3; tries++) {
+	for (int tries = 0; tries < 20; tries++) {
 		struct known k = { 0 };
 		struct segment *seg = NULL;
 
@@ -296,7 +296,7 @@ bool log_load(struct spool *s, struct id id, struct arena *a, struct spool_messa
 			break;
 	}
 	if (why.kind == ERR_NONE)
-		err_set(&why, ERR_ABSENT, "no such message");
+		err_set(&why, ERR_LATER, "the message is being moved");
 	if (why.kind == ERR_DAMAGED) {
 		log_condemn(s, id, why.text);
 		err_in(&why, "set aside");

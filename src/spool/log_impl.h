@@ -1,7 +1,8 @@
 /* spool/log_impl.h -- the insides of the segment engine, shared by its files.
  *
  *     engine.c   opening, closing, the slots that only ask the index
- *     commit.c   a batch: build its records, write, sync, believe
+ *     batch.c    the records of a commit, built in memory
+ *     commit.c   a batch is built, written, synced, believed
  *     space.c    free space, rotation, compaction, retirement
  *     load.c     a message from disk
  *     recover.c  what a start finds
@@ -102,6 +103,14 @@ static inline struct place place_of(const struct segment *s, uint64_t at)
 {
 	return (struct place){ s->number, (uint32_t)(at / RECORD_ALIGN) };
 }
+
+/* batch.c: what is added may be taken out again until it is written */
+enum spool_result log_add_put(struct spool *, struct spool_op *, uint64_t *at);
+/* False: it builds on what is only in the batch, and must wait for the next. Else op->result says
+ * what became of it. */
+bool log_add_settle(struct spool *, struct spool_op *, uint64_t *at);
+bool log_add_closed(struct spool *, uint64_t *at);
+void log_unname(struct spool *, struct id id);
 
 /* commit.c */
 bool log_commit(struct spool *, struct spool_op *const *ops, size_t n, struct err *e);

@@ -288,12 +288,12 @@ static const char *bytes_at(struct scan *c, uint64_t at, size_t n)
 	if (want > c->segment->size - at)
 		want = (size_t)(c->segment->size - at);
 	if (want > c->cap) {
-		char *block = realloc(c->block, want > BLOCK ? want : BLOCK);
+		char *block = realloc(c->block, want);
 
 		if (!block)
 			return NULL;
 		c->block = block;
-		c->cap = want > BLOCK ? want : BLOCK;
+		c->cap = want;
 	}
 	c->n = 0;
 	if (!segment_read(c->segment->fd, at, c->block, want))

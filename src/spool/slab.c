@@ -2,8 +2,9 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
-#define EACH 1024u
+#define EACH 4096u
 
 struct slab_chunk {
 	uint32_t live, used, free_head; /* used: objects that were ever handed out */
@@ -16,10 +17,30 @@ void slab_init(struct slab *s, size_t size)
 	*s = (struct slab){ .size = size, .open = SLAB_NONE };
 }
 
+/* From the kernel and back to it: an allocator would keep what a drained backlog leaves. */
+static size_t chunk_bytes(const struct slab *s)
+{
+	return sizeof(struct slab_chunk) + EACH * s->size;
+}
+
+static struct slab_chunk *chunk_get(const struct slab *s)
+{
+	void *p =
+	    mmap(NULL, chunk_bytes(s), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	return p == MAP_FAILED ? NULL : p;
+}
+
+static void chunk_give_back(const struct slab *s, struct slab_chunk *ch)
+{
+	if (ch)
+		munmap(ch, chunk_bytes(s));
+}
+
 void slab_done(struct slab *s)
 {
 	for (uint32_t i = 0; i < s->n_chunks; i++)
-		free(s->chunks[i]);
+		chunk_give_back(s, s->chunks[i]);
 	free(s->chunks);
 	free(s->free_chunks);
 	slab_init(s, s->size);
@@ -78,13 +99,13 @@ static bool add_chunk(struct slab *s)
 
 	if (!s->n_free_chunks && (s->n_chunks >= SLAB_MAX / EACH || !list_room(s)))
 		return false;
-	ch = malloc(sizeof *ch + EACH * s->size);
+	ch = chunk_get(s);
 	if (!ch)
 		return false;
 	*ch = (struct slab_chunk){ .free_head = SLAB_NONE };
 	c = s->n_free_chunks ? s->free_chunks[--s->n_free_chunks] : s->n_chunks++;
 	s->chunks[c] = ch;
-	s->bytes += sizeof *ch + EACH * s->size;
+	s->bytes += chunk_bytes(s);
 	open_list_add(s, c);
 	return true;
 }
@@ -120,11 +141,12 @@ void slab_drop(struct slab *s, uint32_t i)
 		open_list_add(s, c);
 	memcpy(slab_at(s, i), &ch->free_head, sizeof ch->free_head);
 	ch->free_head = i;
-	if (--ch->live)
+	/* The only one with room is kept, so that a queue of one message costs no system call. */
+	if (--ch->live || (s->open == c && ch->next == SLAB_NONE))
 		return;
 	open_list_remove(s, c);
-	free(ch);
+	chunk_give_back(s, ch);
 	s->chunks[c] = NULL;
-	s->bytes -= sizeof *ch + EACH * s->size;
+	s->bytes -= chunk_bytes(s);
 	s->free_chunks[s->n_free_chunks++] = c;
 }

@@ -1,7 +1,7 @@
 /* spool/spool_model_test.c -- random commits against a model that is nothing but an array, the
  * spool closed or killed and reopened in between, with segments so small that rotation, compaction
  * and retirement happen all the time. */
-#include "spool/spool_rig.h"
+#include "spool/spool_rig_test.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,7 +1,7 @@
 /* spool/spool_test.c -- the contract, over every back end; the durable one also closed and
  * reopened, and killed and reopened, between any two calls. */
 #include "spool/crc32c.h"
-#include "spool/spool_rig.h"
+#include "spool/spool_rig_test.h"
 
 #include <fcntl.h>
 #include <stdio.h>
@@ -26,6 +26,13 @@ static int begin_segments(void **state)
 {
 	(void)state;
 	return begin_with(&spool_segments, STAY);
+}
+
+static int begin_small(void **state)
+{
+	(void)state;
+	rig_begin(&rig, &spool_segments, STAY, 4 << 10);
+	return 0;
 }
 
 static int begin_reopened(void **state)
@@ -479,6 +486,80 @@ static void refused(void **state)
 	sample_free(&m);
 }
 
+struct readers {
+	pthread_mutex_t lock;
+	bool stop;
+	unsigned low, high; /* messages that are certainly there */
+	unsigned loads, wrong;
+};
+
+static struct readers readers;
+
+static void *read_on(void *arg)
+{
+	struct spool_row rows[8];
+	unsigned turn = 0;
+	bool stop = false;
+
+	(void)arg;
+	while (!stop) {
+		struct spool_message m = { .content.fd = -1 };
+		struct err e = { 0 };
+		struct arena a;
+		unsigned n;
+		bool ok;
+
+		pthread_mutex_lock(&readers.lock);
+		n = readers.low +
+		    (readers.high > readers.low ? turn++ % (readers.high - readers.low) : 0);
+		stop = readers.stop;
+		pthread_mutex_unlock(&readers.lock);
+		arena_init(&a, 1 << 20);
+		ok = rig.b->load(rig.s, sample_id(n), &a, &m, &e);
+		ok = ok && id_eq(m.envelope.id, sample_id(n)) && m.envelope.n_rcpts == 1;
+		arena_done(&a);
+		(void)rig.b->list(rig.s, &(struct spool_filter){ 0 }, NULL, rows, 8);
+		pthread_mutex_lock(&readers.lock);
+		readers.loads++;
+		/* Settled meanwhile is the only excuse. */
+		readers.wrong += !ok && !(e.kind == ERR_ABSENT && n < readers.low);
+		pthread_mutex_unlock(&readers.lock);
+	}
+	return NULL;
+}
+
+/* Loads beside commits, rotation, compaction and retirement. */
+static void readers_beside_the_committer(void **state)
+{
+	pthread_t t[2];
+
+	(void)state;
+	rig_put_simple(&rig, 0, "1", 300);
+	readers = (struct readers){ .low = 0, .high = 1 };
+	pthread_mutex_init(&readers.lock, NULL);
+	for (int i = 0; i < 2; i++)
+		assert_int_equal(pthread_create(&t[i], NULL, read_on, NULL), 0);
+	for (unsigned i = 1; i < 3000; i++) {
+		rig_put_simple(&rig, i, i % 2 ? "1" : "2", 300);
+		pthread_mutex_lock(&readers.lock);
+		readers.high = i;
+		if (i > 30)
+			readers.low = i - 30;
+		pthread_mutex_unlock(&readers.lock);
+		if (i > 30 && i % 40)
+			assert_int_equal(rig_deliver(&rig, sample_id(i - 31)), SPOOL_OK);
+	}
+	pthread_mutex_lock(&readers.lock);
+	readers.stop = true;
+	pthread_mutex_unlock(&readers.lock);
+	for (int i = 0; i < 2; i++)
+		pthread_join(t[i], NULL);
+	assert_true(readers.loads > 100);
+	assert_int_equal(readers.wrong, 0);
+	assert_int_equal(rig_count(&rig).damaged, 0);
+	pthread_mutex_destroy(&readers.lock);
+}
+
 #define OVER(begin)                                                                                \
 	cmocka_unit_test_setup_teardown(put_and_load, begin, end),                                 \
 	    cmocka_unit_test_setup_teardown(settle_states, begin, end),                            \
@@ -494,9 +575,15 @@ static void refused(void **state)
 
 int spool_conformance(void)
 {
-	const struct CMUnitTest tests[] = { cmocka_unit_test(crc_known), OVER(begin_memory),
-					    OVER(begin_segments), OVER(begin_reopened),
-					    OVER(begin_killed) };
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(crc_known),
+		cmocka_unit_test_setup_teardown(readers_beside_the_committer, begin_small, end),
+		cmocka_unit_test_setup_teardown(readers_beside_the_committer, begin_memory, end),
+		OVER(begin_memory),
+		OVER(begin_segments),
+		OVER(begin_reopened),
+		OVER(begin_killed)
+	};
 
 	return cmocka_run_group_tests_name("spool contract", tests, NULL, NULL);
 }

@@ -1,6 +1,6 @@
-/* spool/spool_rig.h -- a spool in a directory of its own, for the tests of this room. */
-#ifndef SPOOL_SPOOL_RIG_H
-#define SPOOL_SPOOL_RIG_H
+/* spool/spool_rig_test.h -- a spool in a directory of its own, for the tests of this room. */
+#ifndef SPOOL_SPOOL_RIG_TEST_H
+#define SPOOL_SPOOL_RIG_TEST_H
 
 #include "spool/log_impl.h"
 
