@@ -22,7 +22,8 @@ static int run(struct slice command, const struct ctl_args *a)
 	if (slice_eq(command, S("serve")))
 		return serve_run(config);
 	if (slice_eq(command, S("init")))
-		return serve_init(text(a->data, DEFAULT_DATA), text(a->hostname, a->demo ? "localhost" : ""), a->demo);
+		return serve_init(text(a->data, DEFAULT_DATA),
+				  text(a->hostname, a->demo ? "localhost" : ""), a->demo);
 	if (slice_eq(command, S("config check")))
 		return serve_config_check(a->n_words ? a->words[0].p : config);
 	if (slice_eq(command, S("config dump")))

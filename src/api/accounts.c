@@ -36,7 +36,8 @@ bool api_account_list(struct api_run *r, struct err *e)
 	struct account *a;
 	size_t n;
 
-	if (!account_list(r->call->ctx->store, api_query(r, S("after")), PAGE, &r->arena, &a, &n, e))
+	if (!account_list(r->call->ctx->store, api_query(r, S("after")), PAGE, &r->arena, &a, &n,
+			  e))
 		return false;
 	json_open(&r->out);
 	json_key(&r->out, "accounts");
@@ -154,7 +155,8 @@ bool api_key_list(struct api_run *r, struct err *e)
 	size_t n;
 
 	if (!api_account(r, false, &a, e) ||
-	    !key_list(r->call->ctx->store, a.id, api_query(r, S("after")), PAGE, &r->arena, &k, &n, e))
+	    !key_list(r->call->ctx->store, a.id, api_query(r, S("after")), PAGE, &r->arena, &k, &n,
+		      e))
 		return false;
 	json_open(&r->out);
 	json_key(&r->out, "keys");
@@ -205,7 +207,8 @@ bool api_domain_add(struct api_run *r, struct err *e)
 	    !json_want_bool(r->body, "subdomains", &subdomains, e))
 		return false;
 	if (!verified)
-		return err_set(e, ERR_INPUT,
+		return err_set(
+		    e, ERR_INPUT,
 		    "checking a domain by DNS is not there; add --verified when you vouch for it");
 	if (!domain_add_verified(r->call->ctx->store, &r->actor, a.id, name, subdomains, &d, e))
 		return false;
@@ -221,7 +224,8 @@ bool api_domain_list(struct api_run *r, struct err *e)
 	size_t n;
 
 	if (!api_account(r, false, &a, e) ||
-	    !domain_list(r->call->ctx->store, a.id, api_query(r, S("after")), PAGE, &r->arena, &d, &n, e))
+	    !domain_list(r->call->ctx->store, a.id, api_query(r, S("after")), PAGE, &r->arena, &d,
+			 &n, e))
 		return false;
 	json_open(&r->out);
 	json_key(&r->out, "domains");

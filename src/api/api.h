@@ -35,7 +35,8 @@ struct api_call {
 	uint64_t now_ms;
 
 	unsigned status;
-	struct buf reply; /* JSON; the caller inits it with a ceiling and wipes it: it may show a key */
+	struct buf
+	    reply; /* JSON; the caller inits it with a ceiling and wipes it: it may show a key */
 };
 
 /* Fills status and reply. */

@@ -30,7 +30,7 @@ api_fn api_queue_list, api_queue_show, api_queue_count, api_queue_damaged;
 struct slice api_query(struct api_run *, struct slice name);
 /* The same as a number; false: it is none. */
 bool api_query_number(struct api_run *, struct slice name, uint64_t standard, uint64_t *ret,
-    struct err *e);
+		      struct err *e);
 /* The account that "account" (query, or body) names. */
 bool api_account(struct api_run *, bool from_body, struct account *ret, struct err *e);
 

@@ -14,7 +14,10 @@ bool api_status_show(struct api_run *r, struct err *e)
 	(void)e;
 	r->call->ctx->spool_backend->count(r->call->ctx->spool, &c);
 	json_open(j);
-	json_kstr(j, "state", s->spool_broken ? S("spool failed") : s->stopping ? S("stopping") : S("running"));
+	json_kstr(j, "state",
+		  s->spool_broken ? S("spool failed")
+		  : s->stopping   ? S("stopping")
+				  : S("running"));
 	json_ktime(j, "started", s->started_ms);
 	json_knum(j, "pid", (uint64_t)getpid());
 	json_knum(j, "connections", s->connections);
@@ -90,8 +93,8 @@ bool api_queue_list(struct api_run *r, struct err *e)
 	rows = ARENA_ARRAY(&r->arena, struct spool_row, limit);
 	if (!rows)
 		return err_set(e, ERR_LATER, "out of memory");
-	n = r->call->ctx->spool_backend->list(r->call->ctx->spool, &f, after_text.n ? &after : NULL, rows,
-	    limit);
+	n = r->call->ctx->spool_backend->list(r->call->ctx->spool, &f, after_text.n ? &after : NULL,
+					      rows, limit);
 	json_open(&r->out);
 	json_key(&r->out, "messages");
 	json_open_list(&r->out);

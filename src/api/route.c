@@ -90,7 +90,8 @@ static bool run(const struct endpoint *at, struct slice arg, struct api_call *c,
 	r.arg = arena_dup(&r.arena, buf_slice(&decoded));
 	if (ok && c->body.n) {
 		r.body = json_read(c->body, e);
-		ok = r.body && (json_has_members(r.body) || err_set(e, ERR_INPUT, "the body is not an object"));
+		ok = r.body && (json_has_members(r.body) ||
+				err_set(e, ERR_INPUT, "the body is not an object"));
 	}
 	ok = ok && at->run(&r, e);
 	if (ok && c->reply.failed)
@@ -136,12 +137,13 @@ struct slice api_query(struct api_run *r, struct slice name)
 }
 
 bool api_query_number(struct api_run *r, struct slice name, uint64_t standard, uint64_t *ret,
-    struct err *e)
+		      struct err *e)
 {
 	struct slice text = api_query(r, name);
 
 	*ret = standard;
-	return !text.n || slice_u64(text, ret) || err_set(e, ERR_INPUT, "%s is not a number", name.p);
+	return !text.n || slice_u64(text, ret) ||
+	       err_set(e, ERR_INPUT, "%s is not a number", name.p);
 }
 
 bool api_account(struct api_run *r, bool from_body, struct account *ret, struct err *e)
@@ -155,6 +157,7 @@ bool api_account(struct api_run *r, bool from_body, struct account *ret, struct 
 	if (account_find(r->call->ctx->store, name, ret, e))
 		return true;
 	if (e->kind == ERR_ABSENT)
-		err_set(e, ERR_ABSENT, "no account %.*s; see: signet account list", SLICE_ARG(name));
+		err_set(e, ERR_ABSENT, "no account %.*s; see: signet account list",
+			SLICE_ARG(name));
 	return false;
 }

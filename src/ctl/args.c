@@ -89,7 +89,8 @@ int ctl_exit_code(enum err_kind kind)
 	return EXIT_BUG;
 }
 
-static bool set_option(const struct opt *o, struct slice value, struct ctl_args *args, struct err *e)
+static bool set_option(const struct opt *o, struct slice value, struct ctl_args *args,
+		       struct err *e)
 {
 	char *field = (char *)args + o->at;
 
@@ -120,7 +121,8 @@ static int option(int left, char **argv, struct ctl_args *args, struct err *e)
 		if (!wants && glued)
 			return err_set(e, ERR_INPUT, "--%s takes no value", o->name.p);
 		if (wants && !glued && left < 2)
-			return err_set(e, ERR_INPUT, "--%s needs a value: --%s %s", o->name.p, o->name.p, o->value);
+			return err_set(e, ERR_INPUT, "--%s needs a value: --%s %s", o->name.p,
+				       o->name.p, o->value);
 		if (wants && !glued)
 			value = slice_str(argv[1]);
 		if (!set_option(o, value, args, e))
@@ -136,13 +138,15 @@ static const struct command *command_of(struct ctl_args *args)
 	int n = 0;
 
 	if (args->n_words >= 2)
-		n = snprintf(two, sizeof two, "%.*s %.*s", SLICE_ARG(args->words[0]), SLICE_ARG(args->words[1]));
+		n = snprintf(two, sizeof two, "%.*s %.*s", SLICE_ARG(args->words[0]),
+			     SLICE_ARG(args->words[1]));
 	for (size_t i = 0; i < COUNT(commands); i++) {
 		size_t used = 0;
 
 		if (args->n_words && slice_eq(commands[i].name, args->words[0]))
 			used = 1;
-		else if (n > 0 && (size_t)n < sizeof two && slice_eq(commands[i].name, slice(two, (size_t)n)))
+		else if (n > 0 && (size_t)n < sizeof two &&
+			 slice_eq(commands[i].name, slice(two, (size_t)n)))
 			used = 2;
 		if (!used)
 			continue;
@@ -153,7 +157,8 @@ static const struct command *command_of(struct ctl_args *args)
 	return NULL;
 }
 
-bool ctl_parse(int argc, char **argv, struct slice *ret_command, struct ctl_args *args, struct err *e)
+bool ctl_parse(int argc, char **argv, struct slice *ret_command, struct ctl_args *args,
+	       struct err *e)
 {
 	const struct command *c;
 	bool only_words = false;
@@ -178,7 +183,7 @@ bool ctl_parse(int argc, char **argv, struct slice *ret_command, struct ctl_args
 	c = command_of(args);
 	if (!c)
 		return err_set(e, ERR_INPUT, "%s; try: signet help",
-		    args->n_words ? "unknown command" : "a command is needed");
+			       args->n_words ? "unknown command" : "a command is needed");
 	if (args->n_words < c->min || args->n_words > c->max)
 		return err_set(e, ERR_INPUT, "usage: signet %s %s", c->name.p, c->words);
 	*ret_command = c->name;
@@ -197,10 +202,14 @@ void ctl_help(void)
 {
 	printf("signet - authenticated mail submission\n\nCommands:\n");
 	for (size_t i = 0; i < COUNT(commands); i++)
-		printf("  %-16s %-8s %s\n", commands[i].name.p, commands[i].words, commands[i].help);
+		printf("  %-16s %-8s %s\n", commands[i].name.p, commands[i].words,
+		       commands[i].help);
 	printf("\nOptions:\n");
 	for (size_t i = 0; i < COUNT(opts); i++)
-		printf("  --%-12s %-8s %s\n", opts[i].name.p, opts[i].value ? opts[i].value : "", opts[i].help);
-	printf("\nExit codes: 0 done, 64 command line, 65 input refused, 66 not found, 69 server does not\n"
-	       "answer, 70 bug, 73 exists already, 75 try again later, 77 not allowed, 78 configuration.\n");
+		printf("  --%-12s %-8s %s\n", opts[i].name.p, opts[i].value ? opts[i].value : "",
+		       opts[i].help);
+	printf("\nExit codes: 0 done, 64 command line, 65 input refused, 66 not found, 69 server "
+	       "does not\n"
+	       "answer, 70 bug, 73 exists already, 75 try again later, 77 not allowed, 78 "
+	       "configuration.\n");
 }

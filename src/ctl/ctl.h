@@ -29,8 +29,8 @@ int ctl_exit_code(enum err_kind kind);
 struct ctl_args {
 	struct slice words[8]; /* positional, behind the command's own words */
 	size_t n_words;
-	struct slice config, socket, data, hostname, account, name, from, to, subject, text, host, port,
-	    key_file, dest, state, limit, expires;
+	struct slice config, socket, data, hostname, account, name, from, to, subject, text, host,
+	    port, key_file, dest, state, limit, expires;
 	struct slice scopes[32];
 	size_t n_scopes;
 	bool json, verified, subdomains, import_key, demo;
@@ -39,7 +39,7 @@ struct ctl_args {
 /* argv behind the program's name. On success *ret_command is the command's name ("account add")
  * and args its arguments; on a usage error the text says what to type. */
 bool ctl_parse(int argc, char **argv, struct slice *ret_command, struct ctl_args *args,
-    struct err *e);
+	       struct err *e);
 
 /* True when ctl_run() knows the command; the others (serve, init, config, ...) are main's. */
 bool ctl_knows(struct slice command);

@@ -37,7 +37,8 @@ static void add_encoded(struct buf *out, struct slice s)
 		unsigned char c = (unsigned char)s.p[i];
 		char three[3] = { '%', hex[c >> 4], hex[c & 15] };
 
-		if (ascii_alpha((char)c) || ascii_digit((char)c) || c == '-' || c == '_' || c == '.')
+		if (ascii_alpha((char)c) || ascii_digit((char)c) || c == '-' || c == '_' ||
+		    c == '.')
 			buf_addc(out, (char)c);
 		else
 			buf_add(out, slice(three, 3));
@@ -45,7 +46,7 @@ static void add_encoded(struct buf *out, struct slice s)
 }
 
 static void path(struct request *r, const char *method, const char *front, struct slice arg,
-    const char *back)
+		 const char *back)
 {
 	r->method = method;
 	buf_add(&r->path, slice_str(front));
@@ -259,9 +260,11 @@ static void print_value(const struct json *v)
 	uint64_t number;
 
 	if (json_as_text(v, &text)) {
-		/* What a remote server said may stand here: no control byte reaches the terminal. */
+		/* What a remote server said may stand here: no control byte reaches the terminal.
+		 */
 		for (size_t i = 0; i < text.n; i++)
-			putchar((unsigned char)text.p[i] < 0x20 || text.p[i] == 0x7f ? '?' : text.p[i]);
+			putchar((unsigned char)text.p[i] < 0x20 || text.p[i] == 0x7f ? '?'
+										     : text.p[i]);
 		if (!text.n)
 			putchar('-');
 	} else if (json_as_number(v, &number)) {
@@ -373,9 +376,12 @@ static int answer(const struct ctl_args *a, unsigned status_code, struct slice b
 
 static int ask(const struct ctl_args *a, const struct request *r, struct slice socket)
 {
-	struct fetch_request f = { .method = r->method, .unix_socket = socket,
-		.path = buf_slice(&r->path), .body = buf_slice(&r->body), .timeout_ms = TIMEOUT_MS,
-		.body_max = ANSWER_MAX };
+	struct fetch_request f = { .method = r->method,
+				   .unix_socket = socket,
+				   .path = buf_slice(&r->path),
+				   .body = buf_slice(&r->body),
+				   .timeout_ms = TIMEOUT_MS,
+				   .body_max = ANSWER_MAX };
 	struct buf body;
 	struct err e = { 0 };
 	unsigned code;

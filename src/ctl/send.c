@@ -35,7 +35,7 @@ static bool read_key(struct slice where, char *key, size_t size, struct err *e)
 
 /* Where the configuration listens first; 0.0.0.0 and [::] are reached on loopback. */
 static bool first_address(const struct conf *c, char *host, size_t size, uint16_t *ret_port,
-    bool *ret_implicit)
+			  bool *ret_implicit)
 {
 	struct slice h, p;
 	uint64_t port;
@@ -57,10 +57,12 @@ static bool compose(const struct ctl_args *a, struct slice hostname, struct buf 
 {
 	unsigned char random[12];
 	char token[2 * sizeof random + 1];
-	struct mime_letter l = { .from = a->from, .to = a->to,
-		.subject = a->subject.n ? a->subject : S("Test message"),
-		.text = a->text.n ? a->text : S(DEFAULT_TEXT), .now_ms = clock_wall_ms(),
-		.hostname = hostname };
+	struct mime_letter l = { .from = a->from,
+				 .to = a->to,
+				 .subject = a->subject.n ? a->subject : S("Test message"),
+				 .text = a->text.n ? a->text : S(DEFAULT_TEXT),
+				 .now_ms = clock_wall_ms(),
+				 .hostname = hostname };
 
 	if (getrandom(random, sizeof random, 0) != sizeof random)
 		return err_set(e, ERR_LATER, "no random bytes");
@@ -94,10 +96,17 @@ static int send(const struct ctl_args *a, const struct conf *c, const char *key)
 		implicit = wanted == 465 || wanted == 4650;
 	buf_init(&message, 1 << 20);
 	buf_init(&reply, 4096);
-	m = (struct fetch_mail){ .host = host, .port = port, .implicit_tls = implicit, .user = "apikey",
-		.password = key, .from = a->from.p, .to = a->to.p,
-		/* Our own certificate is usually its own authority; elsewhere the system's count. */
-		.ca_file = a->host.n ? NULL : c->tls.certificate.at[0].p, .any_name = !a->host.n };
+	m = (struct fetch_mail){ .host = host,
+				 .port = port,
+				 .implicit_tls = implicit,
+				 .user = "apikey",
+				 .password = key,
+				 .from = a->from.p,
+				 .to = a->to.p,
+				 /* Our own certificate is usually its own authority; elsewhere the
+				    system's count. */
+				 .ca_file = a->host.n ? NULL : c->tls.certificate.at[0].p,
+				 .any_name = !a->host.n };
 	if (!compose(a, c->hostname, &message, &e)) {
 		rc = complain(EXIT_INPUT, e.text);
 	} else {

@@ -38,7 +38,8 @@ static bool refused(const struct buf *reply, CURLcode rc, struct err *e)
 	struct slice r = buf_slice(reply);
 
 	if (r.n && (r.p[0] == '4' || r.p[0] == '5'))
-		return err_set(e, r.p[0] == '5' ? ERR_DENIED : ERR_LATER, "refused: %.*s", SLICE_ARG(r));
+		return err_set(e, r.p[0] == '5' ? ERR_DENIED : ERR_LATER, "refused: %.*s",
+			       SLICE_ARG(r));
 	return err_set(e, ERR_LATER, "%s", curl_easy_strerror(rc));
 }
 
@@ -55,7 +56,8 @@ bool fetch_submit(const struct fetch_mail *m, struct buf *reply, struct err *e)
 		curl_easy_cleanup(c);
 		return err_set(e, ERR_LATER, "out of memory");
 	}
-	snprintf(url, sizeof url, "%s://%s:%u", m->implicit_tls ? "smtps" : "smtp", m->host, m->port);
+	snprintf(url, sizeof url, "%s://%s:%u", m->implicit_tls ? "smtps" : "smtp", m->host,
+		 m->port);
 	snprintf(from, sizeof from, "<%s>", m->from);
 	curl_easy_setopt(c, CURLOPT_URL, url);
 	curl_easy_setopt(c, CURLOPT_PROXY, "");

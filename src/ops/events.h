@@ -18,11 +18,11 @@
 	X(LOG_AUTHENTICATION,     "authentication",     "a login was decided, or a login was withdrawn; result, and reason for the owner's eyes") \
 	X(LOG_MESSAGE_ACCEPTED,   "message_accepted",   "a message is durable and was acknowledged") \
 	X(LOG_MESSAGE_REFUSED,    "message_refused",    "a message was refused after its end of data") \
-	X(LOG_MESSAGE_UNREADABLE, "message_unreadable", "a queued message cannot be read; it was set aside") \
+	X(LOG_MESSAGE_UNREADABLE, "message_unreadable", "a queued message cannot be read now; it is not tried again before the next start") \
 	X(LOG_ATTEMPT,            "attempt",            "a connection for delivery failed or was refused") \
 	X(LOG_OUTCOME,            "outcome",            "what an attempt meant for one recipient: delivered, deferred, failed") \
 	X(LOG_SPOOL_FAILED,       "spool_failed",       "a commit failed: the server accepts nothing more and ends") \
-	X(LOG_SPOOL_DAMAGED,      "spool_damaged",      "a record of the spool is unsound and was set aside") \
+	X(LOG_SPOOL_DAMAGED,      "spool_damaged",      "a record of the spool is unsound and was set aside; said when it is found and at every start") \
 	X(LOG_CONTROL,            "control",            "a call over the control socket: who acted, what, with which status")
 /* clang-format on */
 

@@ -1,16 +1,16 @@
 #include "policy/retry.h"
 
+#include <cmocka.h>
+#include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
-#include <setjmp.h>
-#include <cmocka.h>
 
 static const struct retry_config plain = { 60000, 2000, 14400000, 0, 432000000 };
 
 static void test_growth(void **state)
 {
-	static const uint64_t want[] = { 60000, 120000, 240000, 480000, 960000, 1920000, 3840000,
-		7680000, 14400000, 14400000 };
+	static const uint64_t want[] = { 60000,   120000,  240000,  480000,   960000,
+					 1920000, 3840000, 7680000, 14400000, 14400000 };
 
 	(void)state;
 	for (uint32_t i = 0; i < sizeof want / sizeof *want; i++)

@@ -10,7 +10,8 @@ static enum spool_rcpt_state state_of(int code, bool expired)
 }
 
 uint32_t outcome_judge(const struct outcome_answer *answers, size_t n, uint64_t accepted_ms,
-    uint64_t now_ms, const struct retry_config *retry, struct spool_verdict *verdicts)
+		       uint64_t now_ms, const struct retry_config *retry,
+		       struct spool_verdict *verdicts)
 {
 	bool expired = retry_expired(accepted_ms, now_ms, retry);
 	uint32_t pending = 0;

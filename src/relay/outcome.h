@@ -18,6 +18,7 @@ struct outcome_answer {
 /* Fills verdicts[n] and returns how many recipients stay pending. When the lifetime of a message
  * is over, what would stay pending has failed. */
 uint32_t outcome_judge(const struct outcome_answer *, size_t n, uint64_t accepted_ms,
-    uint64_t now_ms, const struct retry_config *, struct spool_verdict *verdicts);
+		       uint64_t now_ms, const struct retry_config *,
+		       struct spool_verdict *verdicts);
 
 #endif

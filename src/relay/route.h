@@ -27,9 +27,9 @@ struct route {
 	enum route_type type;
 	const struct slice *domains; /* "*", "example.com" (and names below it) */
 	size_t n_domains;
-	unsigned connections;        /* at once, at least 1 */
-	struct slice path;           /* capture: the Maildir */
-	struct slice host;           /* smart host: name or address literal without brackets */
+	unsigned connections; /* at once, at least 1 */
+	struct slice path;    /* capture: the Maildir */
+	struct slice host;    /* smart host: name or address literal without brackets */
 	uint16_t port;
 	enum route_tls tls;
 	struct slice user; /* AUTH; empty: none */

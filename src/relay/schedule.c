@@ -6,7 +6,7 @@
 #include <stdlib.h>
 
 /* After so many deliveries of one destination the next one has its turn. */
-#define TURN 16
+#define TURN         16
 #define REFILL_BATCH 64
 /* Pulled out of the spool in one call at most, so that the loop goes on breathing. */
 #define REFILL_MAX 4096
@@ -27,7 +27,7 @@ struct schedule {
 };
 
 struct schedule *schedule_new(const struct spool_backend *backend, struct spool *spool,
-    const struct routes *routes, const struct retry_config *site_retry)
+			      const struct routes *routes, const struct retry_config *site_retry)
 {
 	struct schedule *s = calloc(1, sizeof *s);
 
@@ -110,8 +110,8 @@ static void hang_up(struct schedule *s, const struct spool_dest *dest, uint64_t 
 	struct site *site = route ? site_of(s, route) : NULL;
 	struct held *h;
 
-	/* No route (the configuration changed under a queued message), or no memory: it stays in the
-	 * spool and is looked at again. */
+	/* No route (the configuration changed under a queued message), or no memory: it stays in
+	 * the spool and is looked at again. */
 	if (!site) {
 		s->backend->park(s->spool, dest, now_ms + s->retry.max_ms);
 		return;
@@ -151,7 +151,7 @@ uint64_t schedule_refill(struct schedule *s, uint64_t now_ms)
 static bool wants(const struct site *site, uint64_t now_ms)
 {
 	return site->first && site->not_before_ms <= now_ms && site->unproven == 0 &&
-	    site->active < site->route->connections;
+	       site->active < site->route->connections;
 }
 
 struct site *schedule_wants(struct schedule *s, uint64_t now_ms)
@@ -202,7 +202,7 @@ void schedule_site_ok(struct site *site)
 }
 
 void schedule_site_failed(struct schedule *s, struct site *site, uint64_t now_ms, uint32_t random,
-    struct slice reason)
+			  struct slice reason)
 {
 	/* Several connections may fail of one cause: that is one failure, not many. */
 	if (site->not_before_ms <= now_ms) {

@@ -20,11 +20,11 @@ struct held;
 
 struct site {
 	const struct route *route;
-	unsigned active;         /* connections or jobs under way */
-	unsigned unproven;       /* of these, not yet ready for a delivery */
-	unsigned failures;       /* in a row; 0: healthy */
-	uint64_t not_before_ms;  /* back-off */
-	char reason[240];        /* of the last failure */
+	unsigned active;        /* connections or jobs under way */
+	unsigned unproven;      /* of these, not yet ready for a delivery */
+	unsigned failures;      /* in a row; 0: healthy */
+	uint64_t not_before_ms; /* back-off */
+	char reason[240];       /* of the last failure */
 	/* insiders */
 	struct held *first, *last;
 	size_t n_held;
@@ -32,7 +32,7 @@ struct site {
 };
 
 struct schedule *schedule_new(const struct spool_backend *, struct spool *, const struct routes *,
-    const struct retry_config *site_retry);
+			      const struct retry_config *site_retry);
 /* Parks everything it holds. */
 void schedule_free(struct schedule *);
 
@@ -51,7 +51,7 @@ bool schedule_take(struct schedule *, struct site *, uint64_t now_ms, struct spo
 void schedule_site_ok(struct site *);
 /* The site could not be reached or would not talk: nothing goes there until the back-off ends. */
 void schedule_site_failed(struct schedule *, struct site *, uint64_t now_ms, uint32_t random,
-    struct slice reason);
+			  struct slice reason);
 
 /* Every site with its state, for `status`: NULL begins, NULL ends. */
 const struct site *schedule_site(const struct schedule *, const struct site *after);

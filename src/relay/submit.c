@@ -5,7 +5,7 @@
 #include <stdio.h>
 
 static enum submit_verdict refuse(struct submit_result *ret, int code, const char *enhanced,
-    struct slice text, const char *reason)
+				  struct slice text, const char *reason)
 {
 	ret->code = code;
 	ret->enhanced = enhanced;
@@ -29,11 +29,12 @@ static const enum sender_verdict *answered(const struct submit_question *q, stru
 
 /* One domain that the message names as its sender. Unknown ones are noted in *ask. */
 static enum sender_verdict judge(const struct submission *sub, struct sender_cache *cache,
-    uint64_t generation, const struct submit_question *answers, struct slice domain,
-    struct submit_question *ask)
+				 uint64_t generation, const struct submit_question *answers,
+				 struct slice domain, struct submit_question *ask)
 {
 	const enum sender_verdict *known = answered(answers, domain);
-	enum sender_verdict v = known ? *known : sender_cache_get(cache, generation, sub->account, domain);
+	enum sender_verdict v =
+	    known ? *known : sender_cache_get(cache, generation, sub->account, domain);
 
 	/* More unknown domains than fit are asked for in the next round: the first ones are in the
 	 * answers then, and every round settles some. */
@@ -43,11 +44,12 @@ static enum sender_verdict judge(const struct submission *sub, struct sender_cac
 }
 
 static void judge_all(const struct submission *sub, struct sender_cache *cache, uint64_t generation,
-    const struct submit_question *answers, const struct mime_addresses *list, bool *foreign,
-    struct submit_question *ask)
+		      const struct submit_question *answers, const struct mime_addresses *list,
+		      bool *foreign, struct submit_question *ask)
 {
 	for (size_t i = 0; i < list->n; i++)
-		*foreign |= judge(sub, cache, generation, answers, list->at[i].domain, ask) == SENDER_NO;
+		*foreign |=
+		    judge(sub, cache, generation, answers, list->at[i].domain, ask) == SENDER_NO;
 }
 
 static struct slice refusal_text(struct arena *a, struct slice help)
@@ -64,29 +66,32 @@ static struct slice refusal_text(struct arena *a, struct slice help)
 
 /* The sender rule: every address in From, Sender, and the envelope's. The null reverse-path
  * passes when the header does: an on-premise server sends its bounces so. */
-static enum submit_verdict check_senders(const struct submit_conf *conf, const struct submission *sub,
-    struct sender_cache *cache, uint64_t generation, const struct submit_question *answers,
-    const struct mime_facts *facts, struct arena *a, struct submit_result *ret,
-    struct submit_question *ask)
+static enum submit_verdict check_senders(const struct submit_conf *conf,
+					 const struct submission *sub, struct sender_cache *cache,
+					 uint64_t generation, const struct submit_question *answers,
+					 const struct mime_facts *facts, struct arena *a,
+					 struct submit_result *ret, struct submit_question *ask)
 {
 	bool foreign = false;
 
 	ask->n = 0;
 	ask->store_down = false;
 	if (answers && answers->store_down)
-		return refuse(ret, 451, "4.3.0", S("Temporary failure, try again later"), "store_down");
+		return refuse(ret, 451, "4.3.0", S("Temporary failure, try again later"),
+			      "store_down");
 	judge_all(sub, cache, generation, answers, &facts->from, &foreign, ask);
 	judge_all(sub, cache, generation, answers, &facts->sender, &foreign, ask);
 	if (sub->reverse_domain.n)
-		foreign |= judge(sub, cache, generation, answers, sub->reverse_domain, ask) == SENDER_NO;
+		foreign |=
+		    judge(sub, cache, generation, answers, sub->reverse_domain, ask) == SENDER_NO;
 	if (foreign)
-		return refuse(ret, (int)sender_refusal.code, "5.7.1", refusal_text(a, conf->sender_help),
-		    "foreign_sender");
+		return refuse(ret, (int)sender_refusal.code, "5.7.1",
+			      refusal_text(a, conf->sender_help), "foreign_sender");
 	return ask->n ? SUBMIT_ASK : SUBMIT_READY;
 }
 
 static bool finish(const struct submit_conf *conf, const struct submission *sub, struct arena *a,
-    struct buf *head, struct mime_facts *facts, struct mime_refusal *refusal)
+		   struct buf *head, struct mime_facts *facts, struct mime_refusal *refusal)
 {
 	const struct spool_envelope *env = sub->envelope;
 	char id[ID_TEXT + 1];
@@ -106,8 +111,9 @@ static bool finish(const struct submit_conf *conf, const struct submission *sub,
 }
 
 enum submit_verdict submit_check(const struct submit_conf *conf, const struct submission *sub,
-    struct sender_cache *cache, uint64_t generation, const struct submit_question *answers,
-    struct arena *a, struct submit_result *ret, struct submit_question *ret_question)
+				 struct sender_cache *cache, uint64_t generation,
+				 const struct submit_question *answers, struct arena *a,
+				 struct submit_result *ret, struct submit_question *ret_question)
 {
 	struct mime_facts facts;
 	struct mime_refusal refusal;
@@ -159,7 +165,8 @@ struct slice submit_destination(struct arena *a, struct slice domain)
 	if (!domain.n || domain.p[0] != '[') {
 		struct err e;
 
-		return domain_canonical(domain, name, &n, &e) ? arena_dup(a, slice(name, n)) : S("");
+		return domain_canonical(domain, name, &n, &e) ? arena_dup(a, slice(name, n))
+							      : S("");
 	}
 	literal = arena_dup(a, domain);
 	return literal.n <= 255 ? literal : S("");

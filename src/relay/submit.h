@@ -23,12 +23,13 @@ struct submit_conf {
 /* What a door gathered. Slices live until the submission has its verdict. */
 struct submission {
 	uint64_t account;
-	struct spool_envelope *envelope; /* id, account, key_id, accepted_ms, reverse_path, rcpts set */
-	struct slice reverse_domain;     /* of the reverse-path; empty: null reverse-path */
-	struct mime_origin origin;       /* for the Received field */
-	struct slice token;              /* left side of a Message-ID of ours */
-	struct slice message;            /* its first bytes; the whole head must be among them */
-	bool whole;                      /* message is all there is */
+	struct spool_envelope
+	    *envelope;               /* id, account, key_id, accepted_ms, reverse_path, rcpts set */
+	struct slice reverse_domain; /* of the reverse-path; empty: null reverse-path */
+	struct mime_origin origin;   /* for the Received field */
+	struct slice token;          /* left side of a Message-ID of ours */
+	struct slice message;        /* its first bytes; the whole head must be among them */
+	bool whole;                  /* message is all there is */
 };
 
 #define SUBMIT_DOMAINS 16
@@ -46,10 +47,10 @@ enum submit_verdict { SUBMIT_READY, SUBMIT_REFUSED, SUBMIT_ASK };
 
 struct submit_result {
 	/* READY */
-	struct slice head;   /* the finished head */
-	size_t head_bytes;   /* bytes of the message that the old head occupied */
+	struct slice head; /* the finished head */
+	size_t head_bytes; /* bytes of the message that the old head occupied */
 	bool smtpapi_removed;
-	struct slice from;   /* the first From address, for the log */
+	struct slice from; /* the first From address, for the log */
 	/* REFUSED */
 	int code;
 	const char *enhanced;
@@ -60,8 +61,9 @@ struct submit_result {
 /* answers: NULL at the first call; what submit_learn() filled at the second. Everything in
  * *ret lives in the arena. On SUBMIT_ASK *ret_question is filled. */
 enum submit_verdict submit_check(const struct submit_conf *, const struct submission *,
-    struct sender_cache *, uint64_t generation, const struct submit_question *answers,
-    struct arena *, struct submit_result *ret, struct submit_question *ret_question);
+				 struct sender_cache *, uint64_t generation,
+				 const struct submit_question *answers, struct arena *,
+				 struct submit_result *ret, struct submit_question *ret_question);
 
 /* On a worker: answers every domain of the question. */
 void submit_learn(struct store_handle *, uint64_t account, struct submit_question *);

@@ -55,7 +55,7 @@ bool body_add(struct body *b, struct slice s)
 static bool memory_short(const struct body *b)
 {
 	return atomic_load_explicit(&b->server->memory, memory_order_relaxed) >
-	    b->server->conf->limits.memory;
+	       b->server->conf->limits.memory;
 }
 
 bool body_full(const struct body *b)
@@ -63,7 +63,7 @@ bool body_full(const struct body *b)
 	if (b->fd < 0 && b->front.n < memory_max(b))
 		return memory_short(b) && b->front.n >= b->server->conf->limits.header_size;
 	return b->back.n >= memory_max(b) || (b->fd < 0 && b->front.n >= memory_max(b)) ||
-	    (memory_short(b) && b->back.n >= (64 << 10));
+	       (memory_short(b) && b->back.n >= (64 << 10));
 }
 
 bool body_wants_file(const struct body *b)
@@ -79,7 +79,8 @@ static bool write_all(struct body *b, struct slice s)
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n <= 0)
-			return err_set(&b->error, ERR_LATER, "body file: %s", strerror(n < 0 ? errno : EIO));
+			return err_set(&b->error, ERR_LATER, "body file: %s",
+				       strerror(n < 0 ? errno : EIO));
 		b->file_bytes += (uint64_t)n;
 		slice_take(&s, (size_t)n);
 	}

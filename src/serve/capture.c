@@ -115,9 +115,11 @@ static bool deliver_one(int dir, struct item *it)
 
 	buf_init(&id, 64);
 	id_add(&id, it->ticket.id);
-	n = snprintf(tmp, sizeof tmp, "tmp/%.*s.%u", SLICE_ARG(buf_slice(&id)), it->ticket.delivery);
+	n = snprintf(tmp, sizeof tmp, "tmp/%.*s.%u", SLICE_ARG(buf_slice(&id)),
+		     it->ticket.delivery);
 	if (n > 0 && (size_t)n < sizeof tmp)
-		n = snprintf(to, sizeof to, "new/%.*s.%u", SLICE_ARG(buf_slice(&id)), it->ticket.delivery);
+		n = snprintf(to, sizeof to, "new/%.*s.%u", SLICE_ARG(buf_slice(&id)),
+			     it->ticket.delivery);
 	buf_done(&id);
 	if (!write_message(dir, tmp, it)) {
 		unlinkat(dir, tmp, 0);
@@ -179,8 +181,8 @@ static void run(struct job *job, void *ctx)
 		struct item *it = &c->items[i];
 
 		arena_init(&it->arena, 64 << 20);
-		it->loaded = s->spool_backend->load(s->spool, it->ticket.id, &it->arena, &it->message,
-		    &it->error);
+		it->loaded = s->spool_backend->load(s->spool, it->ticket.id, &it->arena,
+						    &it->message, &it->error);
 		if (!it->loaded)
 			continue;
 		if (dir < 0)
@@ -205,8 +207,8 @@ static void settle(struct capture *c, struct item *it)
 	struct outcome_answer *answers;
 	size_t n = 0;
 	struct deliver_facts facts = { .route = c->site->route,
-		.dest = env->dests[it->ticket.delivery],
-		.remote = c->site->route->path };
+				       .dest = env->dests[it->ticket.delivery],
+				       .remote = c->site->route->path };
 
 	answers = ARENA_ARRAY(&it->arena, struct outcome_answer, env->n_rcpts);
 	if (!answers) {
@@ -214,11 +216,14 @@ static void settle(struct capture *c, struct item *it)
 		return;
 	}
 	for (uint32_t i = 0; i < env->n_rcpts; i++) {
-		if (env->rcpts[i].delivery != it->ticket.delivery || env->rcpts[i].state != RCPT_PENDING)
+		if (env->rcpts[i].delivery != it->ticket.delivery ||
+		    env->rcpts[i].state != RCPT_PENDING)
 			continue;
-		answers[n++] = (struct outcome_answer){ .rcpt = i,
-			.code = it->written ? 250 : 0,
-			.text = it->written ? S("captured") : slice_str(it->error.text) };
+		answers[n++] =
+		    (struct outcome_answer){ .rcpt = i,
+					     .code = it->written ? 250 : 0,
+					     .text = it->written ? S("captured")
+								 : slice_str(it->error.text) };
 	}
 	deliver_settle(c->deliver, &it->ticket, env, answers, n, &facts);
 }
@@ -264,7 +269,8 @@ bool capture_start(struct deliver *d, struct site *site)
 		return false;
 	c->deliver = d;
 	c->site = site;
-	while (c->n < HANDFUL && schedule_take(deliver_schedule(d), site, now, &c->items[c->n].ticket))
+	while (c->n < HANDFUL &&
+	       schedule_take(deliver_schedule(d), site, now, &c->items[c->n].ticket))
 		c->n++;
 	c->job = (struct job){ .run = run, .done = done, .home = deliver_home(d)->loop };
 	if (c->n && lane_post(s->files, &c->job))

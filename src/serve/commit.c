@@ -24,7 +24,8 @@ static void run(struct server *s, struct job **jobs, size_t n)
 	/* A sync that failed is never retried as if nothing had happened: what the kernel dropped
 	 * is gone. From here on nothing is accepted, and the process ends for its supervisor to
 	 * start it afresh, which reads the spool as it is on disk. */
-	if (!s->spool_backend->commit(s->spool, ops, n, &e) && !atomic_exchange(&s->spool_broken, true))
+	if (!s->spool_backend->commit(s->spool, ops, n, &e) &&
+	    !atomic_exchange(&s->spool_broken, true))
 		log_event(LOG_SPOOL_FAILED, F_CSTR("reason", e.text));
 }
 

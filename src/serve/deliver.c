@@ -87,7 +87,8 @@ static void turn(struct deliver *d)
 
 static void on_wake(struct loop_task *task)
 {
-	struct deliver *d = (struct deliver *)(void *)((char *)task - offsetof(struct deliver, wake));
+	struct deliver *d =
+	    (struct deliver *)(void *)((char *)task - offsetof(struct deliver, wake));
 
 	atomic_store(&d->woken, false);
 	turn(d);
@@ -144,16 +145,17 @@ static const char *outcome_name(enum spool_rcpt_state state)
 }
 
 static void log_outcomes(const struct spool_ticket *t, const struct spool_envelope *env,
-    const struct outcome_answer *answers, const struct spool_verdict *verdicts, size_t n,
-    const struct deliver_facts *f)
+			 const struct outcome_answer *answers, const struct spool_verdict *verdicts,
+			 size_t n, const struct deliver_facts *f)
 {
 	for (size_t i = 0; i < n; i++)
 		log_event(LOG_OUTCOME, F_ID("id", t->id), F_U64("account", t->account),
-		    F_STR("to", env->rcpts[verdicts[i].rcpt].path),
-		    F_CSTR("outcome", outcome_name(verdicts[i].state)),
-		    F_STR("route", f->route->name), F_STR("remote", f->remote), F_STR("tls", f->tls),
-		    F_U64("attempt", t->attempts + 1), F_U64("code", (uint64_t)answers[i].code),
-		    F_STR("reply", verdicts[i].reply));
+			  F_STR("to", env->rcpts[verdicts[i].rcpt].path),
+			  F_CSTR("outcome", outcome_name(verdicts[i].state)),
+			  F_STR("route", f->route->name), F_STR("remote", f->remote),
+			  F_STR("tls", f->tls), F_U64("attempt", t->attempts + 1),
+			  F_U64("code", (uint64_t)answers[i].code),
+			  F_STR("reply", verdicts[i].reply));
 }
 
 static uint32_t random32(void)
@@ -164,8 +166,9 @@ static uint32_t random32(void)
 	return r;
 }
 
-void deliver_settle(struct deliver *d, const struct spool_ticket *t, const struct spool_envelope *env,
-    const struct outcome_answer *answers, size_t n, const struct deliver_facts *f)
+void deliver_settle(struct deliver *d, const struct spool_ticket *t,
+		    const struct spool_envelope *env, const struct outcome_answer *answers,
+		    size_t n, const struct deliver_facts *f)
 {
 	uint64_t now = clock_steady_ms();
 	struct settle *s = calloc(1, sizeof *s);
@@ -212,8 +215,8 @@ unsettled:
 void deliver_unreadable(struct deliver *d, const struct spool_ticket *t, const struct err *e)
 {
 	(void)d;
-	log_event(LOG_MESSAGE_UNREADABLE, F_ID("id", t->id), F_U64("account", t->account),
-	    F_CSTR("reason", e->text));
+	log_event(e->kind == ERR_DAMAGED ? LOG_SPOOL_DAMAGED : LOG_MESSAGE_UNREADABLE,
+		  F_ID("id", t->id), F_U64("account", t->account), F_CSTR("reason", e->text));
 }
 
 /* A delivery that is charged with its site's failure. */
@@ -235,7 +238,8 @@ static void charge_run(struct job *job, void *ctx)
 	struct server *s = c->deliver->home->server;
 
 	(void)ctx;
-	c->loaded = s->spool_backend->load(s->spool, c->ticket.id, &c->arena, &c->message, &c->error);
+	c->loaded =
+	    s->spool_backend->load(s->spool, c->ticket.id, &c->arena, &c->message, &c->error);
 	if (c->loaded && c->message.content.fd >= 0)
 		close(c->message.content.fd);
 }
@@ -245,20 +249,21 @@ static void charge_done(struct job *job)
 	struct charge *c = (struct charge *)(void *)job;
 	struct deliver *d = c->deliver;
 	struct spool_envelope *env = &c->message.envelope;
-	struct outcome_answer *answers = c->loaded ?
-	    ARENA_ARRAY(&c->arena, struct outcome_answer, env->n_rcpts) : NULL;
+	struct outcome_answer *answers =
+	    c->loaded ? ARENA_ARRAY(&c->arena, struct outcome_answer, env->n_rcpts) : NULL;
 	struct deliver_facts f = { .route = c->route, .remote = c->remote };
 	size_t n = 0;
 
 	d->attempts--;
 	for (uint32_t i = 0; answers && i < env->n_rcpts; i++)
-		if (env->rcpts[i].delivery == c->ticket.delivery && env->rcpts[i].state == RCPT_PENDING)
+		if (env->rcpts[i].delivery == c->ticket.delivery &&
+		    env->rcpts[i].state == RCPT_PENDING)
 			answers[n++] = (struct outcome_answer){ .rcpt = i, .text = c->reason };
 	if (!c->loaded && c->error.kind != ERR_LATER)
 		deliver_unreadable(d, &c->ticket, &c->error);
 	else if (!n)
 		d->home->server->spool_backend->release(d->home->server->spool, &c->ticket,
-		    clock_steady_ms() + 60000);
+							clock_steady_ms() + 60000);
 	else
 		deliver_settle(d, &c->ticket, env, answers, n, &f);
 	arena_done(&c->arena);
@@ -266,13 +271,14 @@ static void charge_done(struct job *job)
 }
 
 static void charge(struct deliver *d, const struct route *route, const struct spool_ticket *t,
-    struct slice remote, struct slice reason)
+		   struct slice remote, struct slice reason)
 {
 	struct server *s = d->home->server;
 	struct charge *c = calloc(1, sizeof *c);
 
 	if (c) {
-		c->job = (struct job){ .run = charge_run, .done = charge_done, .home = d->home->loop };
+		c->job =
+		    (struct job){ .run = charge_run, .done = charge_done, .home = d->home->loop };
 		c->deliver = d;
 		c->route = route;
 		c->ticket = *t;
@@ -289,7 +295,8 @@ static void charge(struct deliver *d, const struct route *route, const struct sp
 	s->spool_backend->release(s->spool, t, clock_steady_ms() + 60000);
 }
 
-void deliver_site_failed(struct deliver *d, struct site *site, struct slice remote, struct slice reason)
+void deliver_site_failed(struct deliver *d, struct site *site, struct slice remote,
+			 struct slice reason)
 {
 	struct server *s = d->home->server;
 	uint64_t now = clock_steady_ms();
@@ -330,7 +337,8 @@ struct deliver *deliver_new(struct home *home, struct err *e)
 	d->home = home;
 	d->retry = retry_of(s->conf);
 	site = d->retry;
-	/* A site that is down is looked at more often than a message that was refused is retried. */
+	/* A site that is down is looked at more often than a message that was refused is retried.
+	 */
 	if (site.max_ms > 15 * 60 * 1000)
 		site.max_ms = 15 * 60 * 1000;
 	d->schedule = schedule_new(s->spool_backend, s->spool, &s->routes, &site);

@@ -39,7 +39,7 @@ struct deliver_facts {
 /* Settles a taken delivery: judges the answers, logs attempt and outcome, posts the commit that
  * ends the lease. Everything passed is copied. envelope: of the message, for the addresses. */
 void deliver_settle(struct deliver *, const struct spool_ticket *, const struct spool_envelope *,
-    const struct outcome_answer *, size_t n, const struct deliver_facts *);
+		    const struct outcome_answer *, size_t n, const struct deliver_facts *);
 /* The site could not be reached, or takes no mail: backs it off, and charges one waiting delivery
  * (and those whose lifetime is over) with the reason, so that the queue shows it and ends. The
  * others wait untouched. */

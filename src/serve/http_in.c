@@ -86,8 +86,9 @@ static void reply(struct conn *c)
 {
 	char date_text[40];
 	struct buf date = { .p = date_text, .cap = sizeof date_text, .max = sizeof date_text };
-	struct http_reply r = { .status = c->call.status, .content_type = S("application/json"),
-		.body = buf_slice(&c->call.reply) };
+	struct http_reply r = { .status = c->call.status,
+				.content_type = S("application/json"),
+				.body = buf_slice(&c->call.reply) };
 
 	add_date(&date);
 	r.date = buf_slice(&date);
@@ -108,7 +109,7 @@ static void call_done(struct job *job)
 
 	c->busy = false;
 	log_event(LOG_CONTROL, F_CSTR("actor", c->actor), F_STR("method", c->method),
-	    F_STR("path", c->path), F_U64("status", c->call.status));
+		  F_STR("path", c->path), F_U64("status", c->call.status));
 	if (!c->gone)
 		reply(c);
 	forget_call(c);
@@ -136,8 +137,12 @@ static void ask(struct conn *c, uint32_t question)
 		.spool_broken = atomic_load(&s->spool_broken),
 		.stopping = atomic_load(&s->stopping),
 	};
-	c->call = (struct api_call){ .method = c->method, .path = c->path, .query = c->query,
-		.body = buf_slice(&c->body), .actor = slice_str(c->actor), .now_ms = clock_wall_ms() };
+	c->call = (struct api_call){ .method = c->method,
+				     .path = c->path,
+				     .query = c->query,
+				     .body = buf_slice(&c->body),
+				     .actor = slice_str(c->actor),
+				     .now_ms = clock_wall_ms() };
 	buf_init(&c->call.reply, REPLY_MAX);
 	c->job = (struct job){ .run = call_run, .done = call_done, .home = c->home->loop };
 	c->busy = lane_post(s->work, &c->job);
@@ -241,7 +246,11 @@ static void on_late(void *arg)
 
 void http_in_accept(struct home *home, int fd)
 {
-	static const char denied[] = "HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+	static const char denied[] =
+	    "HTTP/1.1 403 Forbidden\r\nContent-Type: application/json\r\nContent-Length: 82\r\n"
+	    "Connection: close\r\n\r\n"
+	    "{\"error\":{\"kind\":\"denied\",\"message\":\"only root and the service's user may "
+	    "call\"}}\n";
 	struct conn *c;
 	uid_t uid;
 	pid_t pid;

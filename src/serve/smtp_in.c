@@ -64,7 +64,7 @@ static void answer(struct conn *c, uint32_t question, int code, const char *enh,
 }
 
 static void answer_close(struct conn *c, uint32_t question, int code, const char *enh,
-    struct slice text)
+			 struct slice text)
 {
 	struct smtp_answer a = { .code = code, .enh = enh, .text = text, .close = true };
 
@@ -111,30 +111,34 @@ static void tx_answer(struct conn *c, int code, const char *enh, struct slice te
 
 static void log_refused(struct conn *c, int code, const char *reason)
 {
-	log_event(LOG_MESSAGE_REFUSED, F_ID("id", c->tx->envelope.id), F_U64("account", c->who.account),
-	    F_CSTR("key", c->who.key_id), F_STR("client", c->address),
-	    F_STR("reverse_path", c->tx->envelope.reverse_path), F_U64("code", (uint64_t)code),
-	    F_CSTR("reason", reason));
+	log_event(LOG_MESSAGE_REFUSED, F_ID("id", c->tx->envelope.id),
+		  F_U64("account", c->who.account), F_CSTR("key", c->who.key_id),
+		  F_STR("client", c->address), F_STR("reverse_path", c->tx->envelope.reverse_path),
+		  F_U64("code", (uint64_t)code), F_CSTR("reason", reason));
 }
 
 static void commit_done(struct job *job)
 {
-	struct commit *commit = (struct commit *)(void *)((char *)job - offsetof(struct commit, job));
+	struct commit *commit =
+	    (struct commit *)(void *)((char *)job - offsetof(struct commit, job));
 	struct tx *tx = (struct tx *)(void *)((char *)commit - offsetof(struct tx, commit));
 	struct server *s = tx->home->server;
 	char id_text[ID_TEXT + 16];
 	struct buf text = { .p = id_text, .cap = sizeof id_text, .max = sizeof id_text };
 	struct conn *c;
 
-	/* The client may have gone before hearing 250: what is durable is delivered all the same. */
+	/* The client may have gone before hearing 250: what is durable is delivered all the same.
+	 */
 	if (tx->commit.op.result == SPOOL_OK) {
 		atomic_fetch_add_explicit(&s->accepted, 1, memory_order_relaxed);
 		log_event(LOG_MESSAGE_ACCEPTED, F_ID("id", tx->envelope.id),
-		    F_U64("account", tx->envelope.account), F_STR("key", tx->envelope.key_id),
-		    F_STR("from", tx->result.from), F_STR("reverse_path", tx->envelope.reverse_path),
-		    F_U64("recipients", tx->envelope.n_rcpts), F_U64("size", tx->envelope.size),
-		    F_STR("client", tx->submission.origin.address),
-		    F_BOOL("smtpapi_removed", tx->result.smtpapi_removed));
+			  F_U64("account", tx->envelope.account), F_STR("key", tx->envelope.key_id),
+			  F_STR("from", tx->result.from),
+			  F_STR("reverse_path", tx->envelope.reverse_path),
+			  F_U64("recipients", tx->envelope.n_rcpts),
+			  F_U64("size", tx->envelope.size),
+			  F_STR("client", tx->submission.origin.address),
+			  F_BOOL("smtpapi_removed", tx->result.smtpapi_removed));
 		deliver_wake(s->deliver);
 	}
 	c = tx_back(tx);
@@ -218,14 +222,15 @@ static void judge(struct conn *c, const struct submit_question *answers)
 	if (!answers)
 		tx->generation = store_generation(s->store);
 	switch (submit_check(&s->submit, &tx->submission, c->home->senders, tx->generation, answers,
-	    &tx->arena, &tx->result, &tx->ask)) {
+			     &tx->arena, &tx->result, &tx->ask)) {
 	case SUBMIT_READY: commit(c); break;
 	case SUBMIT_REFUSED:
 		log_refused(c, tx->result.code, tx->result.reason);
 		tx_answer(c, tx->result.code, tx->result.enhanced, tx->result.text);
 		break;
 	case SUBMIT_ASK:
-		tx->job = (struct job){ .run = learn_run, .done = learn_done, .home = c->home->loop };
+		tx->job =
+		    (struct job){ .run = learn_run, .done = learn_done, .home = c->home->loop };
 		tx->busy = true;
 		if (lane_post(s->work, &tx->job))
 			break;
@@ -319,7 +324,7 @@ static bool spool_closed(const struct server *s)
 }
 
 static void mail_yes(struct conn *c, uint32_t question, const struct smtp_path *path,
-    const struct smtp_mail_params *params)
+		     const struct smtp_mail_params *params)
 {
 	tx_drop(c);
 	c->tx = tx_new(c->home, c->who.account, slice_str(c->who.key_id));
@@ -380,9 +385,10 @@ static void recheck_done(struct job *job)
 	} else if (c) {
 		enum auth_answer a = auth_answer(r->finding.reason);
 
-		log_event(LOG_AUTHENTICATION, F_STR("client", c->address), F_CSTR("key", r->who.key_id),
-		    F_U64("account", r->who.account), F_CSTR("result", "withdrawn"),
-		    F_CSTR("reason", auth_reason_name(r->finding.reason)));
+		log_event(LOG_AUTHENTICATION, F_STR("client", c->address),
+			  F_CSTR("key", r->who.key_id), F_U64("account", r->who.account),
+			  F_CSTR("result", "withdrawn"),
+			  F_CSTR("reason", auth_reason_name(r->finding.reason)));
 		answer_auth(c, r->question, a, a != AUTH_LATER);
 		pump(c);
 	}
@@ -395,7 +401,8 @@ static void ask_mail(struct conn *c, const struct smtp_event *ev)
 	struct recheck *r;
 
 	if (spool_closed(s)) {
-		answer(c, ev->question, 451, "4.3.0", S("Cannot store messages now, try again later"));
+		answer(c, ev->question, 451, "4.3.0",
+		       S("Cannot store messages now, try again later"));
 		return;
 	}
 	if (!auth_stale(&c->who, store_generation(s->store), clock_wall_ms())) {
@@ -404,9 +411,16 @@ static void ask_mail(struct conn *c, const struct smtp_event *ev)
 	}
 	r = calloc(1, sizeof *r);
 	if (r) {
-		*r = (struct recheck){ .job = { .run = recheck_run, .done = recheck_done, .home = c->home->loop },
-			.home = c->home, .conn = c->ref, .question = ev->question, .who = c->who,
-			.now_ms = clock_wall_ms(), .path = *ev->path, .params = *ev->mail };
+		*r = (struct recheck){
+			.job = { .run = recheck_run, .done = recheck_done, .home = c->home->loop },
+			.home = c->home,
+			.conn = c->ref,
+			.question = ev->question,
+			.who = c->who,
+			.now_ms = clock_wall_ms(),
+			.path = *ev->path,
+			.params = *ev->mail
+		};
 		if (lane_post(s->work, &r->job))
 			return;
 		free(r);
@@ -420,10 +434,11 @@ static void ask_rcpt(struct conn *c, const struct smtp_event *ev)
 	struct arena scratch;
 	struct slice dest;
 
-	/* RFC 5321 4.5.1: <Postmaster> is the one address without a domain, and there are no mailboxes
-	 * here to deliver it to. */
+	/* RFC 5321 4.5.1: <Postmaster> is the one address without a domain, and there are no
+	 * mailboxes here to deliver it to. */
 	if (!ev->path->domain.n) {
-		answer(c, ev->question, 550, "5.1.1", S("No local mailboxes here; write postmaster@domain"));
+		answer(c, ev->question, 550, "5.1.1",
+		       S("No local mailboxes here; write postmaster@domain"));
 		return;
 	}
 	arena_init(&scratch, 8192);
@@ -442,7 +457,8 @@ static void ask_rcpt(struct conn *c, const struct smtp_event *ev)
 static void ask_body(struct conn *c, const struct smtp_event *ev)
 {
 	if (spool_closed(c->home->server)) {
-		answer(c, ev->question, 451, "4.3.0", S("Cannot store messages now, try again later"));
+		answer(c, ev->question, 451, "4.3.0",
+		       S("Cannot store messages now, try again later"));
 		return;
 	}
 	c->body_began_ms = loop_now(c->home->loop);
@@ -498,10 +514,10 @@ static void log_login(struct conn *c, const struct login *l)
 	struct stream_tls tls = stream_tls_info(&c->stream);
 
 	log_event(LOG_AUTHENTICATION, F_STR("client", c->address), F_STR("listener", c->door->name),
-	    F_STR("mechanism", l->mechanism), F_CSTR("key", l->finding.key_id),
-	    F_U64("account", l->finding.account), F_STR("tls", tls.version), F_STR("cipher", tls.cipher),
-	    F_CSTR("result", l->ok ? "ok" : "failed"),
-	    F_CSTR("reason", auth_reason_name(l->finding.reason)));
+		  F_STR("mechanism", l->mechanism), F_CSTR("key", l->finding.key_id),
+		  F_U64("account", l->finding.account), F_STR("tls", tls.version),
+		  F_STR("cipher", tls.cipher), F_CSTR("result", l->ok ? "ok" : "failed"),
+		  F_CSTR("reason", auth_reason_name(l->finding.reason)));
 }
 
 static void login_done(struct job *job)
@@ -518,8 +534,9 @@ static void login_done(struct job *job)
 	if (!l->ok) {
 		answer_auth(c, l->question, auth_answer(l->finding.reason), false);
 	} else if (!tally_add(s->accounts, slice(&l->who.account, sizeof l->who.account),
-	               s->conf->limits.connections_per_account)) {
-		answer_close(c, l->question, 454, "4.7.0", S("Too many connections of this account"));
+			      s->conf->limits.connections_per_account)) {
+		answer_close(c, l->question, 454, "4.7.0",
+			     S("Too many connections of this account"));
 	} else {
 		c->counted_account = true;
 		c->who = l->who;
@@ -536,7 +553,8 @@ static void ask_auth(struct conn *c, const struct smtp_event *ev)
 
 	if (l) {
 		MUST(q->authcid.n <= SASL_FIELD_MAX && q->password.bytes.n <= SASL_FIELD_MAX);
-		l->job = (struct job){ .run = login_run, .done = login_done, .home = c->home->loop };
+		l->job =
+		    (struct job){ .run = login_run, .done = login_done, .home = c->home->loop };
 		l->home = c->home;
 		l->conn = c->ref;
 		l->question = ev->question;
@@ -575,7 +593,7 @@ static uint64_t deadline(const struct conn *c)
 			/* A minimum rate over the whole body: what came buys time. */
 			if (conf->limits.body_min_rate && c->tx) {
 				slow = c->body_began_ms + conf->limits.body_grace +
-				    body_bytes(&c->tx->body) * 1000 / conf->limits.body_min_rate;
+				       body_bytes(&c->tx->body) * 1000 / conf->limits.body_min_rate;
 				due = slow < due ? slow : due;
 			}
 			break;
@@ -609,8 +627,9 @@ static void finish(struct conn *c)
 {
 	struct server *s = c->home->server;
 
-	log_event(LOG_CONNECTION_CLOSED, F_STR("client", c->address), F_STR("listener", c->door->name),
-	    F_U64("messages", c->messages), F_U64("ms", loop_now(c->home->loop) - c->opened_ms));
+	log_event(LOG_CONNECTION_CLOSED, F_STR("client", c->address),
+		  F_STR("listener", c->door->name), F_U64("messages", c->messages),
+		  F_U64("ms", loop_now(c->home->loop) - c->opened_ms));
 	tx_drop(c);
 	loop_timer_cancel(&c->timer);
 	stream_close(&c->stream);
@@ -730,7 +749,7 @@ static bool shake(struct conn *c)
 	case STREAM_ERROR: break;
 	}
 	log_event(LOG_TLS_FAILED, F_STR("client", c->address), F_STR("listener", c->door->name),
-	    F_CSTR("reason", e.text));
+		  F_CSTR("reason", e.text));
 	c->phase = PHASE_CLOSING;
 	buf_clear(&c->out);
 	return false;
@@ -818,7 +837,8 @@ static void pump(struct conn *c)
 	/* Nothing is read while a question is open or a reply is unread: that is all of the
 	 * backpressure, TCP does the rest. */
 	stream_want(&c->stream, !c->waiting && !c->out.n && c->phase != PHASE_CLOSING,
-	    c->out.n > 0 || (c->phase == PHASE_HANDSHAKE && stream_wants_write(&c->stream)));
+		    c->out.n > 0 ||
+			(c->phase == PHASE_HANDSHAKE && stream_wants_write(&c->stream)));
 	set_deadline(c);
 }
 
@@ -841,7 +861,8 @@ static void on_timer(void *arg)
 		set_deadline(c);
 		return;
 	}
-	/* A handshake that hangs, or replies that nobody reads: there is nothing to say any more. */
+	/* A handshake that hangs, or replies that nobody reads: there is nothing to say any more.
+	 */
 	if (c->phase != PHASE_TALK || c->out.n) {
 		finish(c);
 		return;
@@ -853,18 +874,19 @@ static void on_timer(void *arg)
 
 /* One line and out, before there is a session. Best effort: it fits an empty socket buffer. */
 static void send_away(struct home *home, const struct smtp_door *door, int fd, const char *address,
-    struct slice line, const char *reason)
+		      struct slice line, const char *reason)
 {
 	(void)home;
 	log_event(LOG_CONNECTION_REFUSED, F_CSTR("client", address), F_STR("listener", door->name),
-	    F_CSTR("reason", reason));
+		  F_CSTR("reason", reason));
 	/* Inside TLS nobody would understand it. */
 	if (!door->session.implicit_tls && write(fd, line.p, line.n) < 0)
 		line.n = 0;
 	close(fd);
 }
 
-static struct conn *make(struct home *home, const struct smtp_door *door, int fd, const char *address)
+static struct conn *make(struct home *home, const struct smtp_door *door, int fd,
+			 const char *address)
 {
 	struct conn *c = calloc(1, sizeof *c);
 
@@ -901,23 +923,26 @@ void smtp_in_accept(struct home *home, const struct smtp_door *door, int fd)
 	stream_peer(fd, address, sizeof address);
 	key = slice_str(address);
 	if (home->smtp_in->stopping || atomic_load(&s->connections) >= conf->limits.connections) {
-		send_away(home, door, fd, address, S("421 4.7.0 Too many connections, try again later\r\n"),
-		    "connections");
+		send_away(home, door, fd, address,
+			  S("421 4.7.0 Too many connections, try again later\r\n"), "connections");
 		return;
 	}
 	if (atomic_load(&s->memory) > conf->limits.memory + conf->limits.memory / 4) {
-		send_away(home, door, fd, address, S("421 4.3.2 Short of memory, try again later\r\n"), "memory");
+		send_away(home, door, fd, address,
+			  S("421 4.3.2 Short of memory, try again later\r\n"), "memory");
 		return;
 	}
 	if (!tally_add(s->addresses, key, conf->limits.connections_per_address)) {
 		send_away(home, door, fd, address,
-		    S("421 4.7.0 Too many connections from your address\r\n"), "connections_per_address");
+			  S("421 4.7.0 Too many connections from your address\r\n"),
+			  "connections_per_address");
 		return;
 	}
 	c = make(home, door, fd, address);
 	if (!c) {
 		tally_drop(s->addresses, key);
-		send_away(home, door, fd, address, S("421 4.3.2 Short of memory, try again later\r\n"), "memory");
+		send_away(home, door, fd, address,
+			  S("421 4.3.2 Short of memory, try again later\r\n"), "memory");
 		return;
 	}
 	home->smtp_in->open++;

@@ -18,11 +18,11 @@
 #define LOAD_MAX  (160u << 20)
 
 enum stage {
-	STAGE_LOOKUP,    /* the host's addresses are being looked up */
+	STAGE_LOOKUP, /* the host's addresses are being looked up */
 	STAGE_CONNECT,
 	STAGE_HANDSHAKE, /* TLS, implicit or after STARTTLS */
 	STAGE_TALK,
-	STAGE_LOAD,      /* a job reads the message, or the next block of its body */
+	STAGE_LOAD, /* a job reads the message, or the next block of its body */
 	STAGE_OVER,
 };
 
@@ -48,7 +48,7 @@ struct out {
 	struct smtp_client_config config;
 	struct smtp_client *client;
 	struct buf in, out;
-	bool proven;      /* the site was ready for a delivery */
+	bool proven; /* the site was ready for a delivery */
 	uint32_t messages;
 
 	/* The delivery in hand */
@@ -93,9 +93,9 @@ static void put_down(struct out *o)
 static void settle(struct out *o)
 {
 	struct deliver_facts f = { .route = o->route,
-		.dest = o->message.envelope.dests[o->ticket.delivery],
-		.remote = slice_str(o->remote),
-		.tls = stream_tls_info(&o->stream).cipher };
+				   .dest = o->message.envelope.dests[o->ticket.delivery],
+				   .remote = slice_str(o->remote),
+				   .tls = stream_tls_info(&o->stream).cipher };
 
 	deliver_settle(o->deliver, &o->ticket, &o->message.envelope, o->answers, o->n_rcpts, &f);
 	put_down(o);
@@ -141,8 +141,8 @@ static void bury(struct out *o)
 static void blame_site(struct out *o, const char *phase, int code, struct slice text)
 {
 	log_event(LOG_ATTEMPT, F_STR("route", o->route->name), F_CSTR("remote", o->remote),
-	    F_CSTR("phase", phase), F_CSTR("result", "failed"), F_U64("code", (uint64_t)code),
-	    F_STR("reply", text));
+		  F_CSTR("phase", phase), F_CSTR("result", "failed"), F_U64("code", (uint64_t)code),
+		  F_STR("reply", text));
 	deliver_site_failed(o->deliver, o->site, slice_str(o->remote), text);
 	o->stage = STAGE_OVER;
 }
@@ -155,7 +155,8 @@ static void load_run(struct job *job, void *ctx)
 	struct server *s = o->home->server;
 
 	(void)ctx;
-	o->loaded = s->spool_backend->load(s->spool, o->ticket.id, &o->arena, &o->message, &o->error);
+	o->loaded =
+	    s->spool_backend->load(s->spool, o->ticket.id, &o->arena, &o->message, &o->error);
 }
 
 /* Does the content need an 8-bit path? What was taken as 7-bit may still hold such bytes. */
@@ -192,10 +193,13 @@ static bool make_mail(struct out *o)
 	o->mail = (struct smtp_client_mail){
 		.reverse_path = env->reverse_path,
 		.body_8bit = env->body_8bit,
-		.high = (!env->smtputf8 && high(c->head)) || (c->fd < 0 ? high(c->body) : env->body_8bit),
+		.high = (!env->smtputf8 && high(c->head)) ||
+			(c->fd < 0 ? high(c->body) : env->body_8bit),
 		.smtputf8 = env->smtputf8,
 		.size = env->size,
-		.ret = env->ret == RET_FULL ? SMTP_RET_FULL : env->ret == RET_HDRS ? SMTP_RET_HDRS : SMTP_RET_UNSAID,
+		.ret = env->ret == RET_FULL   ? SMTP_RET_FULL
+		       : env->ret == RET_HDRS ? SMTP_RET_HDRS
+					      : SMTP_RET_UNSAID,
 		.envid = env->envid,
 		.rcpts = o->rcpts,
 		.n_rcpts = o->n_rcpts,
@@ -271,7 +275,8 @@ static bool next_message(struct out *o)
 		deliver_wake(o->deliver); /* another connection may be wanted beside this one */
 	}
 	if (deliver_stopping(o->deliver) ||
-	    (o->route->messages_per_connection && o->messages >= o->route->messages_per_connection) ||
+	    (o->route->messages_per_connection &&
+	     o->messages >= o->route->messages_per_connection) ||
 	    !schedule_take(deliver_schedule(o->deliver), o->site, now, &o->ticket))
 		return false;
 	o->messages++;
@@ -334,13 +339,17 @@ static enum talk talk(struct out *o)
 	case CLIENT_RCPT: note(o, ev.rcpt, &ev); break;
 	case CLIENT_DONE:
 		if (ev.maybe_taken)
-			log_event(LOG_WARNING, F_CSTR("about", "possible duplicate: the reply to the end of data never came"),
+			log_event(
+			    LOG_WARNING,
+			    F_CSTR("about",
+				   "possible duplicate: the reply to the end of data never came"),
 			    F_ID("id", o->ticket.id), F_CSTR("remote", o->remote));
 		note_rest(o, &ev);
 		settle(o);
 		break;
 	case CLIENT_FAILED:
-		blame_site(o, smtp_client_phase_name(ev.phase), ev.reply.code, slice(ev.reply.text, ev.reply.n));
+		blame_site(o, smtp_client_phase_name(ev.phase), ev.reply.code,
+			   slice(ev.reply.text, ev.reply.n));
 		t = TALK_OVER;
 		break;
 	case CLIENT_DO_CLOSE: t = TALK_OVER; break;
@@ -417,7 +426,8 @@ static void handshake_over(struct out *o)
 
 static void start_tls(struct out *o)
 {
-	bool verify = o->route->tls == ROUTE_TLS_MUST_VERIFY || o->route->tls == ROUTE_TLS_IMPLICIT_VERIFY;
+	bool verify =
+	    o->route->tls == ROUTE_TLS_MUST_VERIFY || o->route->tls == ROUTE_TLS_IMPLICIT_VERIFY;
 	struct err e = { 0 };
 
 	o->stage = STAGE_HANDSHAKE;
@@ -451,7 +461,8 @@ static bool turn(struct out *o)
 	}
 	switch (t) {
 	case TALK_AGAIN: return true;
-	case TALK_FLUSH: return !o->out.n;
+	/* Reading goes on while writing cannot: else both sides could wait for each other. */
+	case TALK_FLUSH: return !o->out.n || fill(o);
 	case TALK_TLS:
 		if (o->out.n)
 			return false;
@@ -474,7 +485,8 @@ static void pump(struct out *o)
 	if (o->stage == STAGE_OVER && !o->job_out) {
 		if (o->busy) {
 			/* The machine had no chance to say it: the delivery goes back as it was. */
-			o->home->server->spool_backend->release(o->home->server->spool, &o->ticket, clock_steady_ms());
+			o->home->server->spool_backend->release(o->home->server->spool, &o->ticket,
+								clock_steady_ms());
 			put_down(o);
 		}
 		bury(o);
@@ -486,7 +498,8 @@ static void pump(struct out *o)
 		return;
 	}
 	stream_want(&o->stream, true, o->out.n > 0 || stream_wants_write(&o->stream));
-	loop_timer_set(&o->timer, o->stage == STAGE_HANDSHAKE ? conf_of(o)->delivery.tls : deadline(o));
+	loop_timer_set(&o->timer,
+		       o->stage == STAGE_HANDSHAKE ? conf_of(o)->delivery.tls : deadline(o));
 }
 
 static void connect_next(struct out *o);
@@ -526,7 +539,7 @@ static void on_late(void *arg)
 			char text[64];
 
 			snprintf(text, sizeof text, "timed out (%s)",
-			    smtp_client_phase_name(smtp_client_phase(o->client)));
+				 smtp_client_phase_name(smtp_client_phase(o->client)));
 			smtp_client_lost(o->client, slice_str(text));
 		}
 		break;
@@ -544,7 +557,8 @@ static void connect_next(struct out *o)
 		bool v6 = strchr(a->text, ':');
 		int fd = stream_dial(slice_str(a->text), o->route->port, &o->error);
 
-		snprintf(o->remote, sizeof o->remote, v6 ? "[%s]:%u" : "%s:%u", a->text, o->route->port);
+		snprintf(o->remote, sizeof o->remote, v6 ? "[%s]:%u" : "%s:%u", a->text,
+			 o->route->port);
 		if (fd < 0)
 			continue;
 		if (!stream_init(&o->stream, o->home->loop, fd, on_ready, o)) {
@@ -566,7 +580,8 @@ static void connect_next(struct out *o)
 static void lookup_run(struct job *job, void *ctx)
 {
 	struct out *o = (struct out *)(void *)((char *)job - offsetof(struct out, job));
-	struct addrinfo hints = { .ai_socktype = SOCK_STREAM, .ai_flags = AI_ADDRCONFIG }, *list = NULL;
+	struct addrinfo hints = { .ai_socktype = SOCK_STREAM, .ai_flags = AI_ADDRCONFIG },
+			*list = NULL;
 	char host[256];
 	int rc;
 
@@ -582,7 +597,7 @@ static void lookup_run(struct job *job, void *ctx)
 		err_set(&o->error, ERR_LATER, "%s: %s", host, gai_strerror(rc));
 	for (struct addrinfo *a = rc ? NULL : list; a && o->n_addresses < ADDRESSES; a = a->ai_next)
 		if (!getnameinfo(a->ai_addr, a->ai_addrlen, o->addresses[o->n_addresses].text,
-		        sizeof o->addresses[0].text, NULL, 0, NI_NUMERICHOST))
+				 sizeof o->addresses[0].text, NULL, 0, NI_NUMERICHOST))
 			o->n_addresses++;
 	if (!rc)
 		freeaddrinfo(list);
@@ -622,7 +637,8 @@ bool smtp_out_start(struct deliver *d, struct site *site)
 	o->site = site;
 	o->route = r;
 	o->stream.fd = -1;
-	snprintf(o->remote, sizeof o->remote, "%.*s:%u", r->host.n < 80 ? (int)r->host.n : 80, r->host.p, r->port);
+	snprintf(o->remote, sizeof o->remote, "%.*s:%u", r->host.n < 80 ? (int)r->host.n : 80,
+		 r->host.p, r->port);
 	buf_init(&o->in, 65536);
 	buf_init(&o->out, OUT_MAX);
 	loop_timer_init(&o->timer, o->home->loop, on_late, o);

@@ -72,10 +72,12 @@ static enum route_tls route_tls(struct slice word)
 	static const struct {
 		struct slice word;
 		enum route_tls tls;
-	} words[] = { { { "none", 4 }, ROUTE_TLS_NONE }, { { "may", 3 }, ROUTE_TLS_MAY },
-		{ { "must", 4 }, ROUTE_TLS_MUST }, { { "must-verify", 11 }, ROUTE_TLS_MUST_VERIFY },
-		{ { "implicit", 8 }, ROUTE_TLS_IMPLICIT },
-		{ { "implicit-verify", 15 }, ROUTE_TLS_IMPLICIT_VERIFY } };
+	} words[] = { { { "none", 4 }, ROUTE_TLS_NONE },
+		      { { "may", 3 }, ROUTE_TLS_MAY },
+		      { { "must", 4 }, ROUTE_TLS_MUST },
+		      { { "must-verify", 11 }, ROUTE_TLS_MUST_VERIFY },
+		      { { "implicit", 8 }, ROUTE_TLS_IMPLICIT },
+		      { { "implicit-verify", 15 }, ROUTE_TLS_IMPLICIT_VERIFY } };
 
 	for (size_t i = 0; i < sizeof words / sizeof *words; i++)
 		if (slice_eq(words[i].word, word))
@@ -120,16 +122,18 @@ static bool make_routes(struct running *r, struct err *e)
 		struct route *to = &r->routes[i];
 
 		*to = (struct route){ .name = from->name,
-			.type = slice_eq(from->type, S("capture")) ? ROUTE_CAPTURE : ROUTE_SMARTHOST,
-			.domains = from->domains.at,
-			.n_domains = from->domains.n,
-			.connections = (unsigned)from->connections,
-			.path = from->path,
-			.host = from->host,
-			.port = (uint16_t)from->port,
-			.tls = route_tls(from->tls),
-			.user = from->user,
-			.messages_per_connection = (uint32_t)from->messages_per_connection };
+				      .type = slice_eq(from->type, S("capture")) ? ROUTE_CAPTURE
+										 : ROUTE_SMARTHOST,
+				      .domains = from->domains.at,
+				      .n_domains = from->domains.n,
+				      .connections = (unsigned)from->connections,
+				      .path = from->path,
+				      .host = from->host,
+				      .port = (uint16_t)from->port,
+				      .tls = route_tls(from->tls),
+				      .user = from->user,
+				      .messages_per_connection =
+					  (uint32_t)from->messages_per_connection };
 		if (from->user.n) {
 			r->passwords[i] = read_password(from->password_file, e);
 			if (!r->passwords[i])
@@ -169,8 +173,10 @@ static struct smtp_config session_config(const struct conf *c, bool implicit)
 static bool make_doors(struct running *r, struct err *e)
 {
 	const struct conf *c = r->server.conf;
-	struct tls_server_conf tls = { .certificates = c->tls.certificate.at, .keys = c->tls.key.at,
-		.n = c->tls.certificate.n, .alpn = S("smtp") };
+	struct tls_server_conf tls = { .certificates = c->tls.certificate.at,
+				       .keys = c->tls.key.at,
+				       .n = c->tls.certificate.n,
+				       .alpn = S("smtp") };
 
 	r->doors = calloc(c->n_listeners, sizeof *r->doors);
 	if (!r->doors)
@@ -189,8 +195,8 @@ static bool make_doors(struct running *r, struct err *e)
 	return true;
 }
 
-static bool open_one(struct running *r, struct slice address, struct home *home, struct smtp_door *door,
-    struct err *e)
+static bool open_one(struct running *r, struct slice address, struct home *home,
+		     struct smtp_door *door, struct err *e)
 {
 	struct opened *o = &r->opened[r->n_opened];
 
@@ -217,12 +223,14 @@ static bool open_listeners(struct running *r, struct err *e)
 	for (size_t i = 0; i < c->n_listeners; i++)
 		for (size_t a = 0; a < c->listeners[i].address.n; a++)
 			for (unsigned h = 0; h < r->server.n_homes; h++)
-				if (!open_one(r, c->listeners[i].address.at[a], &r->server.homes[h], &r->doors[i], e)) {
+				if (!open_one(r, c->listeners[i].address.at[a], &r->server.homes[h],
+					      &r->doors[i], e)) {
 					err_in(e, "listener");
 					return false;
 				}
 	snprintf(control, sizeof control, "unix:%.*s", SLICE_ARG(c->control_socket));
-	return open_one(r, slice_str(control), &r->server.homes[0], NULL, e) || err_in(e, "control_socket");
+	return open_one(r, slice_str(control), &r->server.homes[0], NULL, e) ||
+	       err_in(e, "control_socket");
 }
 
 static bool make_homes(struct running *r, struct err *e)
@@ -230,7 +238,9 @@ static bool make_homes(struct running *r, struct err *e)
 	struct server *s = &r->server;
 	long cores = sysconf(_SC_NPROCESSORS_ONLN);
 
-	s->n_homes = s->conf->threads ? (unsigned)s->conf->threads : cores > 0 ? (unsigned)cores : 1;
+	s->n_homes = s->conf->threads ? (unsigned)s->conf->threads
+		     : cores > 0      ? (unsigned)cores
+				      : 1;
 	s->homes = calloc(s->n_homes, sizeof *s->homes);
 	if (!s->homes)
 		return err_set(e, ERR_LATER, "out of memory");
@@ -275,10 +285,10 @@ static bool open_state(struct running *r, struct err *e)
 	const struct conf *c = s->conf;
 	char path[4200];
 	struct spool_conf sc = { .path = c->spool.path,
-		.segment_bytes = c->spool.segment,
-		.reserve_bytes = c->spool.reserve,
-		.messages_max = c->spool.messages_max,
-		.hash_key = { r->key[0], r->key[1] } };
+				 .segment_bytes = c->spool.segment,
+				 .reserve_bytes = c->spool.reserve,
+				 .messages_max = c->spool.messages_max,
+				 .hash_key = { r->key[0], r->key[1] } };
 
 	if (!data_path(c, "master.key", path, sizeof path, e))
 		return false;
@@ -307,8 +317,12 @@ static void detach(void *handle)
 static bool make_lanes(struct server *s, struct err *e)
 {
 	struct lane_conf work = { "work", WORKERS, QUEUE_MAX, attach, detach, s->store };
-	struct lane_conf files = { .name = "files", .threads = FILE_WORKERS, .queue_max = QUEUE_MAX };
-	struct lane_conf names = { .name = "names", .threads = NAME_WORKERS, .queue_max = QUEUE_MAX };
+	struct lane_conf files = { .name = "files",
+				   .threads = FILE_WORKERS,
+				   .queue_max = QUEUE_MAX };
+	struct lane_conf names = { .name = "names",
+				   .threads = NAME_WORKERS,
+				   .queue_max = QUEUE_MAX };
 
 	s->work = lane_new(&work, e);
 	s->files = s->work ? lane_new(&files, e) : NULL;
@@ -337,7 +351,8 @@ static bool become(const struct conf *c, struct err *e)
 	pw = getpwnam(name);
 	if (!pw)
 		return err_set(e, ERR_INPUT, "user: no user %s", name);
-	if (prctl(PR_SET_KEEPCAPS, 1) || setgroups(0, NULL) || setgid(pw->pw_gid) || setuid(pw->pw_uid))
+	if (prctl(PR_SET_KEEPCAPS, 1) || setgroups(0, NULL) || setgid(pw->pw_gid) ||
+	    setuid(pw->pw_uid))
 		return err_set(e, ERR_DENIED, "user %s: %s", name, strerror(errno));
 	/* To open listeners again at a reload, and nothing else. */
 	caps[0].effective = caps[0].permitted = 1u << CAP_NET_BIND_SERVICE;
@@ -366,7 +381,8 @@ static bool start_listeners(struct running *r, struct err *e)
 		if (!listener_start(o->listener, o->home->loop, accepted, o))
 			return err_set(e, ERR_LATER, "listener: out of memory");
 		if (o->door && o->home->index == 0)
-			log_event(LOG_LISTENING, F_STR("listener", o->door->name),
+			log_event(
+			    LOG_LISTENING, F_STR("listener", o->door->name),
 			    F_U64("port", listener_port(o->listener)),
 			    F_CSTR("tls", o->door->session.implicit_tls ? "implicit" : "starttls"));
 	}
@@ -414,8 +430,10 @@ static void tell_homes(struct running *r, bool now)
 
 		if (!t)
 			continue;
-		*t = (struct home_task){ .task.run = on_home_shutdown, .running = r,
-			.home = &r->server.homes[i], .now = now };
+		*t = (struct home_task){ .task.run = on_home_shutdown,
+					 .running = r,
+					 .home = &r->server.homes[i],
+					 .now = now };
 		loop_post(r->server.homes[i].loop, &t->task);
 	}
 }
@@ -460,14 +478,17 @@ static void on_signal(void *arg, int signo)
 	struct running *r = arg;
 
 	if (signo == SIGHUP) {
-		log_event(LOG_WARNING, F_CSTR("about", "reload is not there: restart to change the configuration"));
+		log_event(
+		    LOG_WARNING,
+		    F_CSTR("about", "reload is not there: restart to change the configuration"));
 		return;
 	}
 	if (r->stop_asked)
 		return;
 	r->stop_asked = true;
 	atomic_store(&r->server.stopping, true);
-	log_event(LOG_STOPPING, F_U64("signal", (uint64_t)signo), F_U64("connections", smtp_open(&r->server)));
+	log_event(LOG_STOPPING, F_U64("signal", (uint64_t)signo),
+		  F_U64("connections", smtp_open(&r->server)));
 	deliver_shutdown(r->server.deliver);
 	tell_homes(r, false);
 	loop_timer_set(&r->grace, r->server.conf->limits.shutdown_grace);
@@ -483,8 +504,8 @@ static void close_all(struct running *r)
 	for (unsigned i = 0; s->homes && i < s->n_homes; i++)
 		if (s->homes[i].smtp_in)
 			smtp_in_abort(s->homes[i].smtp_in);
-	/* Jobs under way end first, then the commits they may have asked for. What they send back to
-	 * the loops is not run any more: outcomes are durable, answers have nobody to go to. */
+	/* Jobs under way end first, then the commits they may have asked for. What they send back
+	 * to the loops is not run any more: outcomes are durable, answers have nobody to go to. */
 	lane_free(s->names);
 	lane_free(s->files);
 	lane_free(s->work);
@@ -521,10 +542,10 @@ static struct submit_conf submit_conf(const struct server *s)
 {
 	return (struct submit_conf){
 		.mime = { .header_max = s->conf->limits.header_size,
-			.fields_max = s->conf->limits.header_fields,
-			.line_max = 998,
-			.received_max = s->conf->limits.received,
-			.addresses_max = 100 },
+			  .fields_max = s->conf->limits.header_fields,
+			  .line_max = 998,
+			  .received_max = s->conf->limits.received,
+			  .addresses_max = 100 },
 		.hostname = s->conf->hostname,
 		.sender_help = s->conf->links.sender_identity,
 	};
@@ -565,6 +586,21 @@ static bool start_threads(struct running *r, struct err *e)
 	return ok || err_set(e, ERR_LATER, "cannot start threads");
 }
 
+/* What is set aside is said at every start, until somebody looks. */
+static void log_damage(const struct server *s)
+{
+	struct spool_damage d[16];
+	size_t from = 0, n;
+
+	do {
+		n = s->spool_backend->damaged(s->spool, from, d, 16);
+		for (size_t i = 0; i < n; i++)
+			log_event(LOG_SPOOL_DAMAGED, F_CSTR("where", d[i].where),
+				  F_CSTR("reason", d[i].reason), F_ID("id", d[i].id));
+		from += n;
+	} while (n == 16 && from < 1000);
+}
+
 static void run(struct running *r)
 {
 	struct server *s = &r->server;
@@ -572,6 +608,7 @@ static void run(struct running *r)
 	loop_timer_init(&r->grace, s->homes[0].loop, on_grace, r);
 	loop_timer_init(&r->watch, s->homes[0].loop, on_watch, r);
 	loop_timer_set(&r->watch, 200);
+	log_damage(s);
 	deliver_wake(s->deliver);
 	loop_run(s->homes[0].loop);
 	for (unsigned i = 1; i < s->n_homes; i++)
@@ -595,24 +632,26 @@ int serve_run(const char *config)
 	if (!r.server.conf)
 		return complain(EXIT_CONFIG_WRONG, e.text);
 	if (!log_start(STDERR_FILENO,
-	        slice_eq(r.server.conf->log.format, S("json")) ? LOG_JSON : LOG_LOGFMT, &e))
+		       slice_eq(r.server.conf->log.format, S("json")) ? LOG_JSON : LOG_LOGFMT, &e))
 		return complain(EXIT_FAILED, e.text);
 	ok = open_all(&r, &e);
 	if (ok) {
 		log_event(LOG_STARTED, F_CSTR("version", SIGNET_VERSION), F_CSTR("config", config),
-		    F_U64("pid", (uint64_t)getpid()), F_U64("threads", r.server.n_homes));
+			  F_U64("pid", (uint64_t)getpid()), F_U64("threads", r.server.n_homes));
 		/* Listeners first: a loop's events belong to its thread once that runs. */
 		ok = start_listeners(&r, &e) && start_threads(&r, &e);
 	}
 	if (ok) {
 		run(&r);
 		log_event(LOG_STOPPED, F_U64("accepted", atomic_load(&r.server.accepted)),
-		    F_U64("exit", (uint64_t)r.exit_code));
+			  F_U64("exit", (uint64_t)r.exit_code));
 	}
 	close_all(&r);
 	log_stop(2000);
 	conf_free(r.server.conf);
 	if (!ok)
-		return complain(e.kind == ERR_INPUT || e.kind == ERR_DENIED ? EXIT_CONFIG_WRONG : EXIT_FAILED, e.text);
+		return complain(e.kind == ERR_INPUT || e.kind == ERR_DENIED ? EXIT_CONFIG_WRONG
+									    : EXIT_FAILED,
+				e.text);
 	return r.exit_code;
 }

@@ -102,7 +102,7 @@ static bool delivery_of(struct tx *tx, struct slice dest, uint32_t *ret)
 }
 
 bool tx_rcpt(struct tx *tx, const struct smtp_path *path, const struct smtp_rcpt_params *p,
-    struct slice dest)
+	     struct slice dest)
 {
 	uint32_t n = tx->envelope.n_rcpts;
 	struct spool_rcpt *r;
@@ -111,9 +111,9 @@ bool tx_rcpt(struct tx *tx, const struct smtp_path *path, const struct smtp_rcpt
 		return false;
 	r = &tx->envelope.rcpts[n];
 	*r = (struct spool_rcpt){ .path = arena_dup(&tx->arena, path->whole),
-		.orcpt = arena_dup(&tx->arena, p->orcpt),
-		.notify = p->notify,
-		.state = RCPT_PENDING };
+				  .orcpt = arena_dup(&tx->arena, p->orcpt),
+				  .notify = p->notify,
+				  .state = RCPT_PENDING };
 	if (tx->arena.failed || !delivery_of(tx, dest, &r->delivery))
 		return false;
 	tx->envelope.dests = tx->dests;

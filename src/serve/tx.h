@@ -29,7 +29,7 @@ struct tx {
 	struct slice *dests;
 
 	struct body body;
-	bool last;     /* the write job is the one at the end of data */
+	bool last; /* the write job is the one at the end of data */
 	struct submission submission;
 	struct submit_result result;
 	struct submit_question ask;
@@ -46,6 +46,6 @@ bool tx_mail(struct tx *, const struct smtp_path *, const struct smtp_mail_param
 /* *ret_dest: the destination it is queued by. False: memory is out, or (dest empty) the domain
  * cannot be a destination. */
 bool tx_rcpt(struct tx *, const struct smtp_path *, const struct smtp_rcpt_params *,
-    struct slice dest);
+	     struct slice dest);
 
 #endif
