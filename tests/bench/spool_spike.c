@@ -16,7 +16,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#define BODY 4096
+#define BODY   4096
 #define ROUNDS 9
 
 static char body[BODY];
@@ -36,7 +36,7 @@ static double cpu(void)
 
 	getrusage(RUSAGE_SELF, &r);
 	return (double)(r.ru_utime.tv_sec + r.ru_stime.tv_sec) * 1e6 +
-	    (double)(r.ru_utime.tv_usec + r.ru_stime.tv_usec);
+	       (double)(r.ru_utime.tv_usec + r.ru_stime.tv_usec);
 }
 
 static void must(int ok, const char *what)
@@ -76,11 +76,11 @@ static void lmdb_begin(void)
 	unlink(path);
 	first = last = 0;
 	must(!mdb_env_create(&env) && !mdb_env_set_mapsize(env, 8ull << 30) &&
-	        !mdb_env_open(env, path, MDB_NOSUBDIR | MDB_WRITEMAP * 0, 0600),
-	    "lmdb");
+		 !mdb_env_open(env, path, MDB_NOSUBDIR | MDB_WRITEMAP * 0, 0600),
+	     "lmdb");
 	must(!mdb_txn_begin(env, NULL, 0, &t) && !mdb_dbi_open(t, NULL, MDB_INTEGERKEY, &dbi) &&
-	        !mdb_txn_commit(t),
-	    "lmdb open");
+		 !mdb_txn_commit(t),
+	     "lmdb open");
 }
 
 static void lmdb_put(size_t n)
@@ -193,7 +193,7 @@ static void measure(const struct engine *e, size_t batch)
 	qsort(w, ROUNDS, sizeof *w, by_value);
 	qsort(c, ROUNDS, sizeof *c, by_value);
 	printf("| %s | %zu | %.1f (%.1f to %.1f) | %.1f |\n", e->name, batch, w[ROUNDS / 2], w[0],
-	    w[ROUNDS - 1], c[ROUNDS / 2]);
+	       w[ROUNDS - 1], c[ROUNDS / 2]);
 	fflush(stdout);
 }
 
@@ -227,7 +227,8 @@ int main(int argc, char **argv)
 
 	must(argc == 2, "usage: spike DIRECTORY");
 	snprintf(dir, sizeof dir, "%s", argv[1]);
-	printf("| engine | batch | wall us/message (range) | CPU us/message |\n|---|---|---|---|\n");
+	printf(
+	    "| engine | batch | wall us/message (range) | CPU us/message |\n|---|---|---|---|\n");
 	for (size_t i = 0; i < sizeof engines / sizeof *engines; i++)
 		for (size_t b = 0; b < 3; b++)
 			measure(&engines[i], batches[b]);
