@@ -1,6 +1,7 @@
 /* spool/slab.h -- many small objects of one size, numbered, that never move.
  *
- * Numbers are used again. A chunk of them without a live one goes back to the kernel, but for one. */
+ * Numbers are used again. A chunk of them without a live one goes back to the kernel, but for one.
+ */
 #ifndef SPOOL_SLAB_H
 #define SPOOL_SLAB_H
 
