@@ -1,9 +1,11 @@
 #include "policy/retry.h"
 
-#include <cmocka.h>
+// clang-format off: cmocka needs what stands before it
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <cmocka.h>
+// clang-format on
 
 static const struct retry_config plain = { 60000, 2000, 14400000, 0, 432000000 };
 
