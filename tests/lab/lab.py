@@ -29,9 +29,7 @@ class Lab:
         return path
 
     def signet(self, options=None, **more):
-        s = Signet(self, options, **more)
-        self.servers.append(s)
-        return s
+        return Signet(self, options, **more)
 
     def peer(self, kind, *args, **more):
         """smarthost, scripted, postfix"""

@@ -6,7 +6,7 @@ import signal
 import socket
 import time
 
-from . import raw
+from . import paths, raw
 
 BODY = b"x" * 70 + b"\r\n"
 
@@ -21,10 +21,12 @@ class Load:
         self.selector = selectors.DefaultSelector()
         for i in range(n):
             r, w = os.pipe()
+            ask = paths.die_with()
             pid = os.fork()
             if pid == 0:
                 code = 0
                 try:
+                    ask()
                     os.close(r)
                     signal.signal(signal.SIGTERM, signal.SIG_DFL)
                     sender(server, w, f"{run}-{i}", size, rcpt, door)

@@ -1,5 +1,22 @@
-"""Where things are."""
+"""Where things are; and that nothing outlives the test that started it."""
+import ctypes
 import os
+import signal
+
+libc = ctypes.CDLL(None)
+
+
+def die_with(sig=signal.SIGKILL):
+    """For preexec_fn: the child gets sig when the process that started it is gone, however."""
+    parent = os.getpid()
+
+    def ask():
+        libc.prctl(1, int(sig), 0, 0, 0)        # PR_SET_PDEATHSIG
+        if os.getppid() != parent:
+            os._exit(1)
+
+    return ask
+
 
 TESTS = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 ROOT = os.path.dirname(TESTS)

@@ -313,7 +313,7 @@ class Postfix:
         self.process = subprocess.Popen(
             ["chroot", self.root, "/usr/lib/postfix/sbin/master", "-d", "-c", f"{self.inst}/etc"],
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-            stderr=open(f"{self.dir}/log/stderr", "wb"))
+            stderr=open(f"{self.dir}/log/stderr", "wb"), preexec_fn=paths.die_with(signal.SIGTERM))
         try:
             wait_for("Postfix's greeting", 20, self.greets, 0.1)
         except AssertionError:

@@ -72,7 +72,7 @@ class Signet:
         self.wrap, self.stderr_to = list(wrap or []), stderr
         self.secrets, self.log_lines, self.runs = [], [], 0
         self.process = self.key = self.key_id = None
-        self.expect_exit = 0
+        lab.servers.append(self)     # before anything can fail: whoever is started is stopped
         p = free_ports(3)
         self.ports = {"relay": p[0], "submission": p[1], "tls": p[2]}
         self.run("init", "--data", self.data, "--hostname", self.hostname)
@@ -163,8 +163,8 @@ class Signet:
         err = self.stderr_to if self.stderr_to is not None else subprocess.PIPE
         self.process = subprocess.Popen(
             [*self.wrap, self.binary, "serve", "--config", self.conf], stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL, stderr=err, env=self.environment(), pass_fds=(),
-            start_new_session=False)
+            stdout=subprocess.DEVNULL, stderr=err, env=self.environment(),
+            preexec_fn=paths.die_with())
         self.first_line = len(self.log_lines)
         if self.process.stderr:
             self.reader = threading.Thread(target=self.read_log, args=(self.process.stderr,),

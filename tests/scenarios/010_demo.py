@@ -40,7 +40,8 @@ def on_other_ports(lab, var, text):
 def serve(lab, var, port):
     log = open(os.path.join(os.path.dirname(var), "log"), "ab")
     p = subprocess.Popen([paths.SIGNET, "serve", "--config", os.path.join(var, "signet.conf")],
-                         stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+                         stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                         preexec_fn=paths.die_with())
 
     def up():
         check(p.poll() is None, "serve ended", open(log.name, encoding="utf-8").read())

@@ -104,3 +104,17 @@ def test_blocked_stderr_stops_nothing(lab):
         json.loads(line)
     # The pipe is full again when nobody reads; the server must end all the same.
     s.stop(seconds=20)
+
+
+def test_the_reader_of_the_log_is_gone(lab):
+    """A closed pipe is no reason to stop, nor to go on for ever after SIGTERM."""
+    r, w = os.pipe()
+    s = lab.signet(start=False, stderr=w)
+    s.start()
+    os.close(w)
+    os.close(r)
+    s.furnish()
+    with s.login() as c:
+        reply(c.message(s.sender, "you@example.com", f"From: {s.sender}\r\n\r\nhi\r\n"), "250 *")
+    s.wait_captured(1)
+    s.stop(seconds=15)
