@@ -21,6 +21,7 @@ def die_with(sig=signal.SIGKILL):
 TESTS = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 ROOT = os.path.dirname(TESTS)
 BUILD = os.path.join(ROOT, "build")
-SCRATCH = os.path.join(BUILD, "scratch")
+# The runner sets it: two runs at once do not share files.
+SCRATCH = os.environ.get("SIGNET_SCRATCH", os.path.join(BUILD, "scratch/one"))
 SIGNET = os.environ.get("SIGNET", os.path.join(BUILD, "release/src/signet"))
 SIGNET_FAULTS = os.path.join(BUILD, "faults/src/signet")
