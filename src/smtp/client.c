@@ -399,7 +399,7 @@ static bool on_reply(struct smtp_client *c, struct slice last_line, struct buf *
 	case AT_RSET_DUE:
 	case AT_SHAKE:
 	case AT_FAILED:
-	case AT_CLOSED: MUST(!"no reply is read here"); break;
+	case AT_CLOSED: MUST(false); break; /* no reply is read there */
 	}
 	return false;
 }

@@ -221,7 +221,7 @@ static const struct talk talks[] = {
 	  "[done rcpt 550 no][close]" },
 	{ "MAIL's refusal is for those beyond RCPTMAX, too", &clear, to3, "S:220 mx\nC:EHLO cl.test\nS:250-mx\nS:250 LIMITS RCPTMAX=1\n"
 	  MAIL "S:550 no\nC:QUIT\n" BYE, "[done mail 550 no][close]" },
-	{ "MAILMAX", &clear, hi, "S:220 mx\nC:EHLO cl.test\nS:250-mx\nS:250 LIMITS MAILMAX=1\n" DATA_1 "S:250 ok\nC:QUIT\n" BYE,
+	{ "MAILMAX", &clear, hi2, "S:220 mx\nC:EHLO cl.test\nS:250-mx\nS:250 LIMITS MAILMAX=1\n" DATA_1 "S:250 ok\nC:QUIT\n" BYE,
 	  "[done dot 250 ok][close]" },
 
 	/* PIPELINING */

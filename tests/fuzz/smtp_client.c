@@ -1,0 +1,206 @@
+/* The client session against a server that says anything.
+ *
+ * Byte 0: bits 0-1 how the rest is cut (whole, by line, by byte, by seven), bits 2-3 the demand for
+ * TLS (3: implicit), bit 4 AUTH, bit 5 AUTH optional; byte 1 how the content is cut. Asserts: only
+ * whole CRLF lines go out, the password inside TLS only, each recipient gets one verdict at most,
+ * each message one end, a yes only as the remote's answer to the dot, and every step gets
+ * somewhere. */
+#include "smtp/client.h"
+
+#include <assert.h>
+#include <stdlib.h>
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+#define N_RCPTS 70u /* more than a window */
+
+static const struct slice contents[] = { S(".\r\n..\r\na"), S("x\r\n"), S("a\nb"), S("") };
+
+struct driver {
+	struct smtp_client *c;
+	struct smtp_client_config cfg;
+	struct smtp_client_mail mail;
+	struct smtp_client_rcpt rcpts[N_RCPTS];
+	bool told[N_RCPTS];
+	struct buf out;
+	struct slice left;
+	unsigned messages, chunk;
+	bool tls, closed, busy, bare, failed;
+};
+
+static void check_out(struct driver *d)
+{
+	struct slice all = buf_slice(&d->out), line;
+
+	assert(!d->out.failed);
+	assert(d->tls || !all.n || !memmem(all.p, all.n, "AHUAcHc=", 8));
+	assert(d->tls || !all.n || !memmem(all.p, all.n, "cHc=", 4));
+	while (all.n) {
+		if (!slice_cut(all, '\n', &line, &all)) {
+			assert(!memchr(line.p, '\r', line.n)); /* a run of content */
+			break;
+		}
+		assert(line.n && line.p[line.n - 1] == '\r');
+		assert(!memchr(line.p, '\r', line.n - 1));
+		assert(!memchr(line.p, '\0', line.n));
+	}
+	buf_clear(&d->out);
+}
+
+static void ready(struct driver *d)
+{
+	assert(!d->busy && !d->failed);
+	if (d->messages == sizeof contents / sizeof *contents) {
+		smtp_client_quit(d->c, &d->out);
+		return;
+	}
+	d->left = contents[d->messages];
+	d->bare = d->left.n && d->left.p[1] == '\n';
+	d->mail = (struct smtp_client_mail){
+		.reverse_path = d->messages ? S("a@a.test") : S(""),
+		.high = d->messages == 1,
+		.smtputf8 = d->messages == 2,
+		.size = 10 + d->messages,
+		.ret = SMTP_RET_HDRS,
+		.envid = S("e+2B"),
+		.rcpts = d->rcpts,
+		.n_rcpts = d->messages ? 3 : N_RCPTS,
+	};
+	for (size_t i = 0; i < N_RCPTS; i++)
+		d->told[i] = false;
+	d->busy = true;
+	d->messages++;
+	smtp_client_send(d->c, &d->mail);
+}
+
+static void body(struct driver *d)
+{
+	size_t n = d->chunk && d->chunk < d->left.n ? d->chunk : d->left.n;
+	struct slice run = slice_take(&d->left, n);
+	bool ok;
+
+	assert(d->busy);
+	check_out(d);
+	ok = smtp_client_body(d->c, run, !d->left.n, &d->out);
+	assert(d->out.n <= CLIENT_BODY_ROOM(n));
+	assert(ok || d->bare);
+	assert(!ok || d->left.n || !d->bare);
+}
+
+static void pump(struct driver *d, struct slice *in)
+{
+	struct smtp_client_event ev;
+
+	while (!d->closed) {
+		switch (smtp_client_step(d->c, in, &d->out, &ev)) {
+		case CLIENT_WANT_INPUT: check_out(d); return;
+		case CLIENT_WANT_FLUSH:
+			assert(d->out.n);
+			check_out(d);
+			break;
+		case CLIENT_DO_STARTTLS:
+			assert(!in->n && !d->tls && d->cfg.tls != CLIENT_TLS_NEVER);
+			check_out(d);
+			d->tls = true;
+			smtp_client_tls_up(d->c);
+			break;
+		case CLIENT_READY:
+			assert(d->tls || d->cfg.tls != CLIENT_TLS_MUST);
+			ready(d);
+			break;
+		case CLIENT_SEND_BODY: body(d); break;
+		case CLIENT_RCPT:
+			assert(d->busy && ev.rcpt < d->mail.n_rcpts && !d->told[ev.rcpt]);
+			assert(ev.reply.code / 100 != 2);
+			d->told[ev.rcpt] = true;
+			break;
+		case CLIENT_DONE:
+			assert(d->busy);
+			assert(ev.reply.code / 100 != 2 ||
+			       (ev.remote && ev.phase == CLIENT_AT_DOT && !d->bare));
+			assert(ev.reply.n <= REPLY_TEXT);
+			for (size_t i = 0; i < ev.reply.n; i++)
+				assert(ev.reply.text[i] >= ' ' && ev.reply.text[i] <= '~');
+			d->busy = false;
+			break;
+		case CLIENT_FAILED:
+			assert(!d->busy && !d->failed);
+			d->failed = true;
+			break;
+		case CLIENT_DO_CLOSE:
+			assert(!d->busy);
+			check_out(d);
+			d->closed = true;
+			break;
+		}
+	}
+}
+
+/* The driver's part: what is not eaten stays; the bytes lie exactly on the heap. */
+static void feed(struct driver *d, struct buf *held, struct slice bytes)
+{
+	struct slice in;
+	char *exact;
+
+	buf_add(held, bytes);
+	exact = malloc(held->n ? held->n : 1);
+	assert(exact && !held->failed);
+	if (held->n)
+		memcpy(exact, held->p, held->n);
+	in = slice(exact, held->n);
+	pump(d, &in);
+	buf_shift(held, held->n - in.n);
+	free(exact);
+	assert(d->closed || held->n < REPLY_LINE);
+}
+
+static size_t piece(struct slice left, unsigned how)
+{
+	const char *lf = how == 1 ? memchr(left.p, '\n', left.n) : NULL;
+	size_t n = left.n;
+
+	if (lf)
+		n = (size_t)(lf - left.p) + 1;
+	else if (how >= 2)
+		n = how == 2 ? 1 : 7;
+	return n < left.n ? n : left.n;
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	struct driver d = { 0 };
+	struct slice left;
+	struct buf held;
+	unsigned flags;
+
+	if (size < 2)
+		return 0;
+	flags = data[0];
+	left = slice(data + 2, size - 2);
+	d.chunk = data[1];
+	d.cfg = (struct smtp_client_config){ .hostname = S("c.test"), .auth_optional = flags & 32 };
+	d.cfg.tls = (flags >> 2 & 3) < 2 ? (enum smtp_client_tls)(flags >> 2 & 3) : CLIENT_TLS_MUST;
+	d.cfg.tls_up = d.tls = (flags >> 2 & 3) == 3;
+	if (flags & 16) {
+		d.cfg.user = S("u");
+		d.cfg.password = secret(S("pw"));
+	}
+	for (size_t i = 0; i < N_RCPTS; i++)
+		d.rcpts[i] =
+		    (struct smtp_client_rcpt){ S("b@b.test"), SMTP_NOTIFY_FAILURE, S("rfc822;b") };
+	d.c = smtp_client_new(&d.cfg);
+	assert(d.c);
+	buf_init(&d.out, CLIENT_OUT_MIN);
+	buf_init(&held, size + 1);
+	feed(&d, &held, S(""));
+	while (left.n && !d.closed)
+		feed(&d, &held, slice_take(&left, piece(left, flags & 3)));
+	smtp_client_lost(d.c, S("gone"));
+	if (!d.closed)
+		feed(&d, &held, S(""));
+	assert(d.closed && !d.busy);
+	smtp_client_free(d.c);
+	buf_done(&d.out);
+	buf_done(&held);
+	return 0;
+}
