@@ -16,7 +16,8 @@ struct retry_config {
 	uint64_t lifetime_ms;     /* of a message */
 };
 
-/* attempt: failures before this one, 0 for the first. Never 0. random: uniform. */
+/* attempt: failures before this one, 0 for the first. Never 0 and at most twice max_ms. Does not
+ * shrink when attempt or random grows. random: uniform. */
 uint64_t retry_delay_ms(uint32_t attempt, const struct retry_config *, uint32_t random);
 /* A clock that was set back makes nothing expire. */
 bool retry_expired(uint64_t accepted_ms, uint64_t now_ms, const struct retry_config *);
