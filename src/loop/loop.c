@@ -20,6 +20,7 @@ struct loop {
 	struct loop_task *_Atomic posted;
 	atomic_bool stop;
 	bool running; /* `now` is kept by the turns */
+	bool ticking; /* timers are firing */
 	struct heap timers;
 	uint64_t now;
 	uint64_t armed; /* when `tick` fires; UINT64_MAX: not */
@@ -45,17 +46,36 @@ static void run_posted(struct loop *l)
 	}
 }
 
-void loop_post(struct loop *l, struct loop_task *t)
+void loop_chain_add(struct loop_chain *c, struct loop_task *t)
+{
+	atomic_store_explicit(&t->next, c->newest, memory_order_relaxed);
+	c->newest = t;
+	if (!c->oldest)
+		c->oldest = t;
+}
+
+void loop_post_chain(struct loop *l, struct loop_chain *c)
 {
 	struct loop_task *head = atomic_load(&l->posted);
 	const uint64_t one = 1;
 
+	if (!c->newest)
+		return;
 	do
-		atomic_store_explicit(&t->next, head, memory_order_relaxed);
-	while (!atomic_compare_exchange_weak(&l->posted, &head, t));
+		atomic_store_explicit(&c->oldest->next, head, memory_order_relaxed);
+	while (!atomic_compare_exchange_weak(&l->posted, &head, c->newest));
+	*c = (struct loop_chain){ 0 };
 	/* Who found the list empty wakes the loop; the others ride along. */
 	if (!head && write(l->wake_fd, &one, sizeof one) < 0)
 		MUST(errno == EAGAIN);
+}
+
+void loop_post(struct loop *l, struct loop_task *t)
+{
+	struct loop_chain one = { 0 };
+
+	loop_chain_add(&one, t);
+	loop_post_chain(l, &one);
 }
 
 void loop_stop(struct loop *l)
@@ -106,6 +126,7 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
 	(void)what;
 	l->now = clock_mono_ms();
 	l->armed = UINT64_MAX;
+	l->ticking = true;
 	while ((n = heap_min(&l->timers)) && n->key <= l->now) {
 		struct loop_timer *t =
 		    (struct loop_timer *)(void *)((char *)n - offsetof(struct loop_timer, node));
@@ -121,6 +142,7 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
 		t->due = UINT64_MAX;
 		t->fire(t->arg);
 	}
+	l->ticking = false;
 	arm(l);
 }
 
@@ -137,6 +159,9 @@ void loop_timer_set(struct loop_timer *t, uint64_t ms)
 
 	if (!l->running)
 		l->now = clock_mono_ms();
+	/* A timer that sets itself to 0 must leave the others, and the descriptors, their turn. */
+	if (!ms && l->ticking)
+		ms = 1;
 	t->due = ms < UINT64_MAX - 1 - l->now ? l->now + ms : UINT64_MAX - 1;
 	/* Later than the look that is coming anyway: nothing to do. */
 	if (t->node.at != HEAP_OUT && t->node.key <= t->due)
@@ -230,7 +255,15 @@ static void on_io(evutil_socket_t fd, short what, void *arg)
 	struct loop_io *io = arg;
 
 	(void)fd;
-	(void)what;
+	if (what & EV_READ) {
+		if (!io->want_in && !io->again) {
+			/* Nobody wants it now, and it would be told of again and again. */
+			event_del(io->in);
+			io->watched = false;
+			return;
+		}
+		io->again = false;
+	}
 	io->loop->now = clock_mono_ms();
 	io->ready(io->arg);
 }
@@ -244,13 +277,9 @@ bool loop_io_init(struct loop_io *io, struct loop *l, int fd, void (*ready)(void
 
 void loop_io_want(struct loop_io *io, bool in, bool out)
 {
-	if (in != io->want_in) {
-		io->want_in = in;
-		if (in)
-			event_add(io->in, NULL);
-		else
-			event_del(io->in);
-	}
+	io->want_in = in;
+	if (in && !io->watched)
+		io->watched = event_add(io->in, NULL) == 0;
 	if (out != io->want_out) {
 		/* Writing rarely blocks, so most connections never need the second event. */
 		if (out && !io->out)
@@ -268,6 +297,7 @@ void loop_io_want(struct loop_io *io, bool in, bool out)
 
 void loop_io_again(struct loop_io *io)
 {
+	io->again = true;
 	event_active(io->in, EV_READ, 0);
 }
 

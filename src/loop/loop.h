@@ -28,6 +28,14 @@ void loop_run(struct loop *);
 void loop_stop(struct loop *);
 /* From any thread. Tasks of one poster run in the order posted. */
 void loop_post(struct loop *, struct loop_task *);
+/* Several at once: one wake, and none of them runs before all are posted. They run in the order
+ * added. A chain starts as { 0 } and is empty again afterwards; posting an empty one does nothing.
+ */
+struct loop_chain {
+	struct loop_task *newest, *oldest;
+};
+void loop_chain_add(struct loop_chain *, struct loop_task *);
+void loop_post_chain(struct loop *, struct loop_chain *);
 /* The time, read once a turn. */
 uint64_t loop_now(const struct loop *);
 
@@ -42,7 +50,8 @@ struct loop_timer {
 };
 
 void loop_timer_init(struct loop_timer *, struct loop *, void (*fire)(void *arg), void *arg);
-/* From now. Replaces what was set. */
+/* From now. Replaces what was set. 0: in the next turn; what is set while timers fire never fires
+ * in the same turn. */
 void loop_timer_set(struct loop_timer *, uint64_t ms);
 void loop_timer_cancel(struct loop_timer *);
 
@@ -53,12 +62,16 @@ struct loop_io {
 	struct event *in, *out;
 	int fd;
 	bool want_in, want_out;
+	bool watched; /* `in` is registered: it may be so for longer than want_in */
+	bool again;
 	void (*ready)(void *arg);
 	void *arg;
 };
 
 bool loop_io_init(struct loop_io *, struct loop *, int fd, void (*ready)(void *arg), void *arg);
-/* Level-triggered. Costs a system call only when something changes. */
+/* Level-triggered. Not to want `in` for a while costs nothing: the descriptor stays registered
+ * until it becomes readable in vain. So a peer that waits for our answer costs no system call here.
+ */
 void loop_io_want(struct loop_io *, bool in, bool out);
 /* Calls ready() once more in this turn or the next, though nothing may have changed. */
 void loop_io_again(struct loop_io *);

@@ -190,6 +190,36 @@ static void test_huge(void **state)
 	assert_int_equal(r.n, 0);
 }
 
+static void on_turn(void *arg)
+{
+	struct rig *r = arg;
+
+	r->fired[r->n++] = 9;
+	loop_stop(r->loop);
+}
+
+/* A timer that is always due lets others, and descriptors, have their turn. */
+static void test_always_due(void **state)
+{
+	struct timer t[2] = { 0 };
+	struct loop_io io;
+	struct rig r;
+	int fd[2];
+
+	rig_start(&r);
+	assert_int_equal(pipe(fd), 0);
+	assert_int_equal(write(fd[1], "x", 1), 1);
+	assert_true(loop_io_init(&io, r.loop, fd[0], on_turn, &r));
+	loop_io_want(&io, true, false);
+	t[0].again = 50;
+	timer_start(&r, &t[0], 0, 0);
+	timer_start(&r, &t[1], 1, 0);
+	rig_run(&r, 1000, &io);
+	assert_in_range(r.n, 1, 10);
+	assert_true(r.fired[0] == 9 || r.fired[1] == 9 || r.fired[2] == 9 || r.fired[3] == 9);
+	close(fd[0]), close(fd[1]);
+}
+
 /* -- posts -- */
 
 #define POSTERS 4
@@ -293,6 +323,49 @@ static void test_post_again(void **state)
 	loop_free(l);
 }
 
+static void note_name(struct loop_task *task)
+{
+	struct named {
+		struct loop_task task;
+		struct rig *rig;
+		int name;
+	} *n = (struct named *)(void *)task;
+
+	n->rig->fired[n->rig->n++] = n->name;
+	if (n->rig->n == 4)
+		loop_stop(n->rig->loop);
+}
+
+static void test_chain(void **state)
+{
+	struct {
+		struct loop_task task;
+		struct rig *rig;
+		int name;
+	} t[4];
+	struct loop_chain chain = { 0 };
+	struct rig r;
+
+	rig_start(&r);
+	for (int i = 0; i < 4; i++) {
+		t[i].task = (struct loop_task){ .run = note_name };
+		t[i].rig = &r;
+		t[i].name = i;
+	}
+	loop_post(r.loop, &t[0].task);
+	loop_post_chain(r.loop, &chain);
+	for (int i = 1; i < 3; i++)
+		loop_chain_add(&chain, &t[i].task);
+	loop_post_chain(r.loop, &chain);
+	assert_null(chain.newest);
+	assert_null(chain.oldest);
+	loop_post(r.loop, &t[3].task);
+	loop_run(r.loop);
+	for (int i = 0; i < 4; i++)
+		assert_int_equal(r.fired[i], i);
+	loop_free(r.loop);
+}
+
 /* -- readiness -- */
 
 struct pipe_end {
@@ -367,6 +440,62 @@ static void test_io_want(void **state)
 	close(fd[1]);
 }
 
+static void on_want_again(void *arg)
+{
+	loop_io_want(arg, true, false);
+}
+
+/* What is not wanted for a while stays watched, is told of when it is wanted again, and what comes
+ * meanwhile neither calls nor keeps the loop busy. */
+static void test_io_pause(void **state)
+{
+	struct rig r;
+	struct pipe_end p = { 0 };
+	int fd[2];
+
+	rig_start(&r);
+	p.loop = r.loop;
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, fd), 0);
+	p.fd = fd[0];
+	assert_true(loop_io_init(&p.io, r.loop, fd[0], on_pipe, &p));
+	assert_false(p.io.watched);
+	loop_io_want(&p.io, true, false);
+	loop_io_want(&p.io, false, false);
+	assert_true(p.io.watched); /* silence costs nothing */
+	assert_int_equal(write(fd[1], "abc", 3), 3);
+	struct loop_timer end;
+	loop_timer_init(&end, r.loop, on_end, r.loop);
+	loop_timer_set(&end, 30);
+	loop_run(r.loop);
+	loop_timer_cancel(&end);
+	assert_int_equal(p.calls, 0);
+	assert_false(p.io.watched);
+	loop_io_want(&p.io, true, false);
+	assert_true(p.io.watched);
+	loop_io_done(&p.io);
+	loop_free(r.loop);
+	/* Wanted again: it is told of what came meanwhile. */
+	rig_start(&r);
+	p = (struct pipe_end){ .loop = r.loop, .fd = fd[0], .read_it = true };
+	assert_true(loop_io_init(&p.io, r.loop, fd[0], on_pipe, &p));
+	loop_io_want(&p.io, true, false);
+	loop_io_want(&p.io, false, false);
+	loop_timer_init(&end, r.loop, on_want_again, &p.io);
+	loop_timer_set(&end, 20);
+	loop_run(r.loop);
+	assert_int_equal(p.calls, 3);
+	loop_free(r.loop);
+	/* Again means again, also for who wants nothing. */
+	rig_start(&r);
+	p = (struct pipe_end){ .loop = r.loop, .fd = fd[0] };
+	assert_true(loop_io_init(&p.io, r.loop, fd[0], on_pipe, &p));
+	loop_io_again(&p.io);
+	rig_run(&r, 30, &p.io);
+	assert_int_equal(p.calls, 1);
+	close(fd[0]);
+	close(fd[1]);
+}
+
 static void on_signal(void *arg, int signo)
 {
 	struct rig *r = arg;
@@ -399,10 +528,13 @@ int test_loop(void)
 		cmocka_unit_test(test_set_in_callback),
 		cmocka_unit_test(test_set_before),
 		cmocka_unit_test(test_huge),
+		cmocka_unit_test(test_always_due),
 		cmocka_unit_test(test_posts),
 		cmocka_unit_test(test_post_again),
+		cmocka_unit_test(test_chain),
 		cmocka_unit_test(test_io),
 		cmocka_unit_test(test_io_want),
+		cmocka_unit_test(test_io_pause),
 		cmocka_unit_test(test_signals),
 	};
 

@@ -80,6 +80,27 @@ static void send_back(struct job *j)
 	loop_post(j->home, &j->back);
 }
 
+/* Each home gets all of its jobs in one wake: woken by the first, it would answer that one alone,
+ * and on a single core keep the others from being sent. A job that was posted is not ours any
+ * more; its place in the array is emptied before. */
+static void send_all_back(struct job **jobs, size_t n)
+{
+	for (size_t i = 0; i < n; i++) {
+		struct loop *home = jobs[i] ? jobs[i]->home : NULL;
+		struct loop_chain chain = { 0 };
+
+		for (size_t k = i; home && k < n; k++) {
+			if (!jobs[k] || jobs[k]->home != home)
+				continue;
+			jobs[k]->back.run = come_back;
+			loop_chain_add(&chain, &jobs[k]->back);
+			jobs[k] = NULL;
+		}
+		if (home)
+			loop_post_chain(home, &chain);
+	}
+}
+
 /* Signals belong to the first loop. */
 static bool start_thread(pthread_t *ret, void *(*main)(void *), void *arg, const char *name,
 			 struct err *e)
@@ -209,8 +230,7 @@ static void *batch_main(void *arg)
 		q->n = 0;
 		pthread_mutex_unlock(&q->lock);
 		b->run(b->jobs, n, b->ctx);
-		for (size_t i = 0; i < n; i++)
-			send_back(b->jobs[i]);
+		send_all_back(b->jobs, n);
 		pthread_mutex_lock(&q->lock);
 	}
 	pthread_mutex_unlock(&q->lock);

@@ -287,6 +287,85 @@ static void test_batch_drains(void **state)
 	batch_free(NULL);
 }
 
+#define CROWD 200000
+
+struct crowd {
+	struct piece at[CROWD];
+	struct loop *homes[2];
+	unsigned done[2];
+	sem_t begun, full; /* the first is being done alone; all others are in the queue */
+	unsigned rounds;
+};
+
+static struct crowd *crowd;
+
+static void crowd_run(struct job **jobs, size_t n, void *ctx)
+{
+	struct crowd *c = ctx;
+
+	if (c->rounds++)
+		return;
+	sem_post(&c->begun);
+	sem_wait(&c->full);
+}
+
+/* The first that comes home finds that all of its round have been sent home, too. */
+static void crowd_done(struct job *j)
+{
+	struct crowd *c = crowd;
+	struct piece *p = (struct piece *)(void *)j;
+	unsigned home = p->number % 2;
+
+	if (!p->number)
+		return;
+	if (!c->done[home])
+		for (unsigned i = p->number; i < CROWD; i += 2)
+			assert_non_null(c->at[i].job.back.run);
+	assert_int_equal((p->number - 1) / 2, c->done[home]++); /* in order */
+	if (p->number + 2 >= CROWD)
+		loop_stop(c->homes[home]);
+}
+
+static void *crowd_loop(void *arg)
+{
+	loop_run(arg);
+	return NULL;
+}
+
+static void test_batch_comes_home_together(void **state)
+{
+	struct crowd *c = crowd = calloc(1, sizeof *c);
+	struct err e;
+	struct batch *b;
+	pthread_t other;
+
+	assert_non_null(c);
+	sem_init(&c->begun, 0, 0);
+	sem_init(&c->full, 0, 0);
+	for (int i = 0; i < 2; i++)
+		c->homes[i] = loop_new(&e);
+	b = batch_new("test", CROWD, crowd_run, c, &e);
+	assert_int_equal(pthread_create(&other, NULL, crowd_loop, c->homes[1]), 0);
+	for (unsigned i = 0; i < CROWD; i++) {
+		c->at[i].number = i;
+		c->at[i].job = (struct job){ .done = crowd_done, .home = c->homes[i % 2] };
+		assert_true(batch_post(b, &c->at[i].job));
+		if (!i)
+			sem_wait(&c->begun);
+	}
+	sem_post(&c->full);
+	loop_run(c->homes[0]);
+	pthread_join(other, NULL);
+	batch_free(b);
+	for (int i = 0; i < 2; i++) {
+		assert_int_equal(c->done[i], i ? CROWD / 2 : CROWD / 2 - 1);
+		loop_free(c->homes[i]);
+	}
+	sem_destroy(&c->begun);
+	sem_destroy(&c->full);
+	free(c);
+}
+
 int test_work(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -296,6 +375,7 @@ int test_work(void)
 		cmocka_unit_test(test_lane_contexts),
 		cmocka_unit_test(test_batch),
 		cmocka_unit_test(test_batch_drains),
+		cmocka_unit_test(test_batch_comes_home_together),
 	};
 
 	return cmocka_run_group_tests_name("work", tests, NULL, NULL);
