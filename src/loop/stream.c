@@ -15,10 +15,18 @@
 /* One TLS record at most; also what a plain read asks for at once. */
 #define READ_STEP 16384
 
+static void on_ready(void *arg)
+{
+	struct stream *s = arg;
+
+	s->drained = false;
+	s->ready(s->arg);
+}
+
 bool stream_init(struct stream *s, struct loop *l, int fd, void (*ready)(void *arg), void *arg)
 {
-	*s = (struct stream){ .fd = fd };
-	return loop_io_init(&s->io, l, fd, ready, arg);
+	*s = (struct stream){ .fd = fd, .ready = ready, .arg = arg };
+	return loop_io_init(&s->io, l, fd, on_ready, s);
 }
 
 void stream_close(struct stream *s)
@@ -67,15 +75,18 @@ static enum stream_result plain_read(struct stream *s, char *to, size_t max, siz
 	while (n < 0 && errno == EINTR);
 	if (n > 0) {
 		*ret = (size_t)n;
+		s->drained = (size_t)n < max;
 		return STREAM_OK;
 	}
 	if (n == 0)
 		return STREAM_EOF;
-	return errno == EAGAIN ? STREAM_AGAIN : STREAM_ERROR;
+	s->drained = errno == EAGAIN;
+	return s->drained ? STREAM_AGAIN : STREAM_ERROR;
 }
 
 static enum stream_result read_some(struct stream *s, char *to, size_t max, size_t *ret)
 {
+	enum stream_result r;
 	int rc;
 
 	if (!s->tls)
@@ -84,7 +95,11 @@ static enum stream_result read_some(struct stream *s, char *to, size_t max, size
 	rc = SSL_read_ex(s->tls, to, max, ret);
 	s->wants_write = false;
 	s->more = rc == 1 && SSL_has_pending(s->tls);
-	return rc == 1 ? STREAM_OK : tls_result(s, rc);
+	r = rc == 1 ? STREAM_OK : tls_result(s, rc);
+	/* TLS reads ahead. With nothing pending the socket had no more, or just one buffer full,
+	 * and then it is readable still. */
+	s->drained = (r == STREAM_OK && !s->more) || r == STREAM_AGAIN;
+	return r;
 }
 
 enum stream_result stream_read(struct stream *s, struct buf *in, size_t max)
@@ -95,6 +110,8 @@ enum stream_result stream_read(struct stream *s, struct buf *in, size_t max)
 	max = max < buf_left(in) ? max : buf_left(in);
 	if (!max)
 		return STREAM_ERROR;
+	if (s->drained)
+		return STREAM_AGAIN;
 	do {
 		size_t step = max - total < READ_STEP ? max - total : READ_STEP;
 		char *to = buf_room_for(in, step);
@@ -173,6 +190,7 @@ bool stream_start_server(struct stream *s, struct tls_server *t, struct err *e)
 	MUST(!s->tls);
 	s->tls = tls_server_accept(t, s->fd, e);
 	s->shaking = true;
+	s->drained = false;
 	return s->tls;
 }
 
@@ -182,6 +200,7 @@ bool stream_start_client(struct stream *s, struct tls_client *t, struct slice ho
 	MUST(!s->tls);
 	s->tls = tls_client_connect(t, s->fd, host, verify, e);
 	s->shaking = true;
+	s->drained = false;
 	return s->tls;
 }
 
@@ -197,6 +216,7 @@ enum stream_result stream_handshake(struct stream *s, struct err *e)
 		s->shaking = s->wants_write = false;
 		/* The client's first words may have come along with the end of its handshake. */
 		s->more = SSL_has_pending(s->tls);
+		s->drained = false;
 		return STREAM_OK;
 	}
 	r = tls_result(s, rc);

@@ -17,7 +17,10 @@ struct stream {
 	int fd;
 	void *tls; /* SSL */
 	bool shaking, wants_write, failed;
-	bool more; /* TLS holds bytes that were not asked for yet: no readiness will tell */
+	bool more;    /* TLS holds bytes that were not asked for yet: no readiness will tell */
+	bool drained; /* the last read left nothing: readiness tells when there is something */
+	void (*ready)(void *arg);
+	void *arg;
 };
 
 enum stream_result {
@@ -34,7 +37,9 @@ bool stream_init(struct stream *, struct loop *, int fd, void (*ready)(void *arg
 void stream_close(struct stream *);
 
 /* Appends at most max bytes to in, and no more than it has room for; with no room at all
- * STREAM_ERROR. What is left unread is told of again. */
+ * STREAM_ERROR. What is left unread is told of again. When a read has taken all there was, the next
+ * ones say STREAM_AGAIN without asking the kernel, until ready() was called: reading until
+ * STREAM_AGAIN costs one system call, not two. */
 enum stream_result stream_read(struct stream *, struct buf *in, size_t max);
 /* Writes from the front of out and drops what was written. */
 enum stream_result stream_write(struct stream *, struct buf *out);

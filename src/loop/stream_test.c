@@ -68,6 +68,13 @@ static void nothing(void *arg)
 	(void)arg;
 }
 
+/* No loop runs in these tests: each try is told of as a loop would. */
+static enum stream_result try_read(struct stream *s, struct buf *in, size_t max)
+{
+	s->io.ready(s->io.arg);
+	return stream_read(s, in, max);
+}
+
 static void two_open(struct two *t, int small)
 {
 	int fd[2];
@@ -211,7 +218,7 @@ static void turn(struct flow *f)
 		buf_addc(&f->out, byte_at(f->sent++, !f->is_server));
 	r = stream_write(f->s, &f->out);
 	assert_true(r == STREAM_OK || r == STREAM_AGAIN);
-	r = stream_read(f->s, &f->in, f->is_server ? 1000000 : 777);
+	r = try_read(f->s, &f->in, f->is_server ? 1000000 : 777);
 	assert_true(r == STREAM_OK || r == STREAM_AGAIN);
 	for (size_t i = 0; i < f->in.n; i++)
 		if (f->in.p[i] != byte_at(f->got++, f->is_server))
@@ -260,26 +267,95 @@ static void test_no_room(void **state)
 
 	two_open(&t, 0);
 	buf_init(&in, 8);
-	assert_int_equal(stream_read(&t.s, &in, 100), STREAM_AGAIN);
+	assert_int_equal(try_read(&t.s, &in, 100), STREAM_AGAIN);
 	assert_int_equal(stream_write_slice(&t.c, &words), STREAM_OK);
 	assert_int_equal(words.n, 0);
-	assert_int_equal(stream_read(&t.s, &in, 3), STREAM_OK);
+	assert_int_equal(try_read(&t.s, &in, 3), STREAM_OK);
 	assert_int_equal(in.n, 3);
-	assert_int_equal(stream_read(&t.s, &in, 100), STREAM_OK);
+	assert_int_equal(try_read(&t.s, &in, 100), STREAM_OK);
 	assert_int_equal(in.n, 8);
 	assert_false(in.failed);
-	assert_int_equal(stream_read(&t.s, &in, 100), STREAM_ERROR);
+	assert_int_equal(try_read(&t.s, &in, 100), STREAM_ERROR);
 	buf_shift(&in, 8);
-	assert_int_equal(stream_read(&t.s, &in, 100), STREAM_OK);
+	assert_int_equal(try_read(&t.s, &in, 100), STREAM_OK);
 	assert_true(slice_eq(buf_slice(&in), S("89")));
 	stream_close(&t.c);
-	assert_int_equal(stream_read(&t.s, &in, 100), STREAM_EOF);
+	assert_int_equal(try_read(&t.s, &in, 100), STREAM_EOF);
 	assert_int_equal(stream_write_slice(&t.s, &(struct slice){ "x", 1 }), STREAM_ERROR);
 	buf_done(&in);
 	two_close(&t);
 }
 
+/* The rest of a record is there to be read, without being told. */
+static void test_rest_of_a_record(void **state)
+{
+	struct slice words = S("0123456789");
+	enum stream_result rs, rc;
+	struct two t;
+	struct buf in;
+
+	two_open(&t, 0);
+	buf_init(&in, 100);
+	assert_true(stream_start_server(&t.s, server, &t.se));
+	assert_true(stream_start_client(&t.c, client, S("mail.example"), true, &t.ce));
+	shake(&t, &rs, &rc);
+	assert_int_equal(stream_write_slice(&t.c, &words), STREAM_OK);
+	assert_int_equal(try_read(&t.s, &in, 3), STREAM_OK);
+	assert_int_equal(stream_read(&t.s, &in, 100), STREAM_OK);
+	assert_true(slice_eq(buf_slice(&in), S("0123456789")));
+	assert_int_equal(stream_read(&t.s, &in, 90), STREAM_AGAIN);
+	buf_done(&in);
+	two_close(&t);
+}
+
 /* -- driven by the loop -- */
+
+struct told {
+	struct stream s;
+	struct loop *loop;
+	struct buf in;
+	unsigned calls, reads;
+};
+
+/* Reads as drivers do, until there is no more. */
+static void on_told(void *arg)
+{
+	struct told *r = arg;
+
+	r->calls++;
+	while (stream_read(&r->s, &r->in, 100) == STREAM_OK)
+		r->reads++;
+	loop_stop(r->loop);
+}
+
+/* What a read has drained is not asked again, and what comes later is told of. */
+static void test_drained(void **state)
+{
+	struct err e;
+	struct told r = { .loop = loop_new(&e) };
+	int fd[2];
+
+	buf_init(&r.in, 1000);
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, fd), 0);
+	assert_true(stream_init(&r.s, r.loop, fd[0], on_told, &r));
+	assert_int_equal(write(fd[1], "abc", 3), 3);
+	assert_int_equal(stream_read(&r.s, &r.in, 2), STREAM_OK); /* there may be more */
+	assert_int_equal(stream_read(&r.s, &r.in, 100), STREAM_OK);
+	assert_int_equal(write(fd[1], "def", 3), 3);
+	assert_int_equal(stream_read(&r.s, &r.in, 100), STREAM_AGAIN); /* nobody has told us */
+	stream_want(&r.s, true, false);
+	loop_run(r.loop);
+	assert_int_equal(r.calls, 1);
+	assert_int_equal(r.reads, 1);
+	assert_true(slice_eq(buf_slice(&r.in), S("abcdef")));
+	close(fd[1]);
+	assert_int_equal(stream_read(&r.s, &r.in, 100), STREAM_AGAIN);
+	r.s.io.ready(r.s.io.arg);
+	assert_int_equal(stream_read(&r.s, &r.in, 100), STREAM_EOF);
+	stream_close(&r.s);
+	loop_free(r.loop);
+	buf_done(&r.in);
+}
 
 struct reader {
 	struct stream s;
@@ -458,6 +534,8 @@ int test_stream(void)
 		cmocka_unit_test(test_not_tls),
 		cmocka_unit_test(test_big),
 		cmocka_unit_test(test_no_room),
+		cmocka_unit_test(test_rest_of_a_record),
+		cmocka_unit_test(test_drained),
 		cmocka_unit_test(test_nothing_is_forgotten),
 		cmocka_unit_test(test_context_goes_first),
 		cmocka_unit_test(test_selfsigned),

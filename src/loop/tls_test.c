@@ -113,6 +113,13 @@ static void nothing(void *arg)
 	(void)arg;
 }
 
+/* No loop runs here: each try is told of as a loop would. */
+static enum stream_result try_read(struct stream *s, struct buf *in, size_t max)
+{
+	s->io.ready(s->io.arg);
+	return stream_read(s, in, max);
+}
+
 static SSL_CTX *client_ctx(int version)
 {
 	SSL_CTX *ctx = SSL_CTX_new(TLS_client_method());
@@ -450,7 +457,7 @@ static void test_no_renegotiation(void **state)
 	k.client = false;
 	for (int i = 0; i < 20 && more; i++) {
 		more = client_step(&k);
-		assert_int_not_equal(stream_read(&k.s, &in, 100), STREAM_OK);
+		assert_int_not_equal(try_read(&k.s, &in, 100), STREAM_OK);
 	}
 	assert_false(k.client);
 	assert_false(more);
@@ -511,10 +518,10 @@ static void test_end_and_cut(void **state)
 			SSL_shutdown(k.c);
 		else
 			shutdown(SSL_get_fd(k.c), SHUT_WR);
-		assert_int_equal(stream_read(&k.s, &in, 100), STREAM_OK);
+		assert_int_equal(try_read(&k.s, &in, 100), STREAM_OK);
 		assert_true(slice_eq(buf_slice(&in), S("QUIT")));
-		assert_int_equal(stream_read(&k.s, &in, 100), proper ? STREAM_EOF : STREAM_CUT);
-		assert_int_equal(stream_read(&k.s, &in, 100), proper ? STREAM_EOF : STREAM_ERROR);
+		assert_int_equal(try_read(&k.s, &in, 100), proper ? STREAM_EOF : STREAM_CUT);
+		assert_int_equal(try_read(&k.s, &in, 100), proper ? STREAM_EOF : STREAM_ERROR);
 		buf_done(&in);
 		call_end(&k);
 		SSL_CTX_free(ctx);
@@ -562,7 +569,7 @@ static void test_key_update(void **state)
 	call_shake(&k);
 	assert_int_equal(SSL_key_update(k.c, SSL_KEY_UPDATE_REQUESTED), 1);
 	assert_int_equal(SSL_write_ex(k.c, "NOOP", 4, &n), 1);
-	assert_int_equal(stream_read(&k.s, &in, 100), STREAM_OK);
+	assert_int_equal(try_read(&k.s, &in, 100), STREAM_OK);
 	assert_true(slice_eq(buf_slice(&in), S("NOOP")));
 	assert_int_equal(stream_write_slice(&k.s, &word), STREAM_OK);
 	assert_int_equal(SSL_read_ex(k.c, some, sizeof some, &n), 1);
