@@ -233,7 +233,14 @@ struct tls_server *tls_server_new(const struct tls_server_conf *conf, struct err
 			tls_server_free(t);
 			return NULL;
 		}
-	SSL_CTX_set_dh_auto(t->ctx, 1);
+	/* The client chooses what we compute: so nothing that is dear (finite fields, the large
+	 * curves) is on offer. Every client with TLS 1.2 and AEAD knows one of these. */
+	if (SSL_CTX_set_cipher_list(t->ctx, "ECDHE+AESGCM:ECDHE+CHACHA20:!aNULL:!PSK") != 1 ||
+	    SSL_CTX_set1_groups_list(t->ctx, "X25519:P-256:P-384") != 1) {
+		tls_error(e, "TLS policy");
+		tls_server_free(t);
+		return NULL;
+	}
 	/* No state on our side: a session lives in the client's ticket or nowhere. */
 	SSL_CTX_set_session_cache_mode(t->ctx, SSL_SESS_CACHE_OFF);
 	SSL_CTX_set_num_tickets(t->ctx, 1);

@@ -1,5 +1,8 @@
 /* loop/tls.h -- certificates and TLS policy: TLS 1.2 and 1.3, forward secrecy, AEAD only.
  *
+ * Key exchange at a server: X25519, P-256, P-384 and nothing that costs much more, since the client
+ * chooses.
+ *
  * A server context belongs to one listener: session tickets are sealed with keys of its own that
  * rotate, so a session of one listener is not resumed at another. No renegotiation, no early data,
  * no compression, no client-certificate request. A peer that offers ALPN and not our protocol is

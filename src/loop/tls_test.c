@@ -279,6 +279,45 @@ static void test_refused(void **state)
 	tls_server_free(t);
 }
 
+/* What costs us much is not to be had: a flood of handshakes would choose it. */
+static void test_key_exchange(void **state)
+{
+	static const struct {
+		int version;
+		const char *groups, *ciphers;
+		bool ok;
+	} cases[] = {
+		{ TLS1_3_VERSION, "X25519", NULL, true },
+		{ TLS1_3_VERSION, "P-256", NULL, true },
+		{ TLS1_3_VERSION, "P-384", NULL, true },
+		{ TLS1_3_VERSION, "ffdhe8192:P-256", NULL, true }, /* asked for the other one */
+		{ TLS1_3_VERSION, "ffdhe2048", NULL, false },
+		{ TLS1_3_VERSION, "ffdhe8192", NULL, false },
+		{ TLS1_3_VERSION, "P-521:X448", NULL, false },
+		{ TLS1_2_VERSION, "P-256", "ECDHE", true },
+		{ TLS1_2_VERSION, "P-521", "ECDHE", false },
+		{ TLS1_2_VERSION, "P-256", "DHE-RSA-AES256-GCM-SHA384", false },
+	};
+	struct tls_server *t = server_new(S("smtp"), 0);
+
+	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+		SSL_CTX *ctx = client_ctx(cases[i].version);
+		struct call k;
+
+		assert_int_equal(SSL_CTX_set1_groups_list(ctx, cases[i].groups), 1);
+		if (cases[i].ciphers)
+			assert_int_equal(SSL_CTX_set_cipher_list(ctx, cases[i].ciphers), 1);
+		call_begin(&k, t, ctx, NULL);
+		call_shake(&k);
+		if (k.client != cases[i].ok)
+			fail_msg("%s: %d, not %d", cases[i].groups, k.client, cases[i].ok);
+		assert_int_equal(k.server, cases[i].ok ? STREAM_OK : STREAM_ERROR);
+		call_end(&k);
+		SSL_CTX_free(ctx);
+	}
+	tls_server_free(t);
+}
+
 static void test_alpn(void **state)
 {
 	static const struct {
@@ -633,6 +672,7 @@ int test_tls(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_versions_and_certificates),
 		cmocka_unit_test(test_refused),
+		cmocka_unit_test(test_key_exchange),
 		cmocka_unit_test(test_alpn),
 		cmocka_unit_test(test_tickets),
 		cmocka_unit_test(test_no_state),
