@@ -15,6 +15,11 @@
 
 #define RING           (1u << 20)
 #define LINE_MAX_BYTES 16384
+/* Lines are gathered this long before they are written: under load a wake, a poll and a write serve
+ * many lines, not one. */
+#define GATHER_MS 5
+/* Written at once. Small enough that poll's word holds for a pipe: it never blocks such a write. */
+#define WRITE_MAX 4096
 
 static const char *const names[] = {
 #define X(symbol, name, about) name,
@@ -31,10 +36,11 @@ static struct {
 	size_t from, n;
 	uint64_t dropped, dropped_told;
 	bool on, stop;
+	enum { BUSY, IDLE, GATHERING } state; /* of the thread */
 	uint64_t deadline_ms;
 	int fd;
 	enum log_format format;
-} writer = { .lock = PTHREAD_MUTEX_INITIALIZER, .some = PTHREAD_COND_INITIALIZER };
+} writer = { .lock = PTHREAD_MUTEX_INITIALIZER };
 
 static void add_escaped(struct buf *out, struct slice s)
 {
@@ -124,20 +130,24 @@ static bool ring_put(struct slice line)
 
 void log_write(enum log_name name, const struct log_field *fields, size_t n)
 {
-	char room[LINE_MAX_BYTES];
+	/* Release builds would clear all of it for each line. */
+	char room[LINE_MAX_BYTES] __attribute__((uninitialized));
 	struct buf line = { .p = room, .cap = sizeof room, .max = sizeof room };
 	bool wake;
 
 	/* A line that does not fit its room (many long fields) is dropped and counted. */
 	log_line(&line, writer.format, clock_wall_ms(), name, fields, n);
 	pthread_mutex_lock(&writer.lock);
-	wake = writer.n == 0;
 	if (writer.on && (line.failed || !ring_put(buf_slice(&line))))
 		writer.dropped++;
-	wake = wake && writer.n > 0;
-	pthread_mutex_unlock(&writer.lock);
-	if (wake)
+	wake = (writer.state == IDLE && writer.n) ||
+	       (writer.state == GATHERING && writer.n > RING / 4);
+	/* Under the lock: log_stop() takes the condition away. */
+	if (wake) {
+		writer.state = BUSY;
 		pthread_cond_signal(&writer.some);
+	}
+	pthread_mutex_unlock(&writer.lock);
 }
 
 /* Under the lock, when there is room again: says how many were lost. */
@@ -187,6 +197,26 @@ static size_t lines_in(const char *p, size_t n)
 	return lines;
 }
 
+/* Waits for a line, then a little for more. The caller holds the lock. */
+static void gather(void)
+{
+	uint64_t until;
+	struct timespec at;
+
+	while (!writer.n && !writer.stop) {
+		writer.state = IDLE;
+		pthread_cond_wait(&writer.some, &writer.lock);
+	}
+	until = clock_mono_ms() + GATHER_MS;
+	at = (struct timespec){ .tv_sec = (time_t)(until / 1000),
+				.tv_nsec = (long)(until % 1000 * 1000000) };
+	writer.state = GATHERING;
+	while (!writer.stop && writer.state == GATHERING &&
+	       pthread_cond_timedwait(&writer.some, &writer.lock, &at) == 0)
+		;
+	writer.state = BUSY;
+}
+
 static void *writer_main(void *arg)
 {
 	(void)arg;
@@ -195,15 +225,13 @@ static void *writer_main(void *arg)
 		size_t some;
 		ssize_t n;
 
-		while (!writer.n && !writer.stop)
-			pthread_cond_wait(&writer.some, &writer.lock);
+		if (writer.n < WRITE_MAX && !writer.stop)
+			gather();
 		/* A reader that takes a little now and then must not keep us, either. */
 		if (!writer.n || time_over())
 			break;
 		some = writer.n < RING - writer.from ? writer.n : RING - writer.from;
-		/* Small enough that poll's word holds for a pipe: it never blocks a write of this
-		 * size. */
-		some = some < 4096 ? some : 4096;
+		some = some < WRITE_MAX ? some : WRITE_MAX;
 		pthread_mutex_unlock(&writer.lock);
 		n = writable() ? write(writer.fd, writer.ring + writer.from, some) : -2;
 		pthread_mutex_lock(&writer.lock);
@@ -227,6 +255,7 @@ static void *writer_main(void *arg)
 
 bool log_start(int fd, enum log_format format, struct err *e)
 {
+	pthread_condattr_t steady;
 	sigset_t all, old;
 	int rc;
 
@@ -237,11 +266,18 @@ bool log_start(int fd, enum log_format format, struct err *e)
 	writer.format = format;
 	writer.from = writer.n = 0;
 	writer.stop = false;
+	writer.state = BUSY;
+	/* A step of the wall clock must not hold lines back. */
+	pthread_condattr_init(&steady);
+	pthread_condattr_setclock(&steady, CLOCK_MONOTONIC);
+	pthread_cond_init(&writer.some, &steady);
+	pthread_condattr_destroy(&steady);
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &old);
 	rc = pthread_create(&writer.thread, NULL, writer_main, NULL);
 	pthread_sigmask(SIG_SETMASK, &old, NULL);
 	if (rc) {
+		pthread_cond_destroy(&writer.some);
 		free(writer.ring);
 		return err_set(e, ERR_LATER, "log: thread: %s", strerror(rc));
 	}
@@ -262,9 +298,10 @@ void log_stop(unsigned wait_ms)
 	writer.on = false;
 	writer.stop = true;
 	writer.deadline_ms = clock_mono_ms() + wait_ms;
-	pthread_mutex_unlock(&writer.lock);
 	pthread_cond_signal(&writer.some);
+	pthread_mutex_unlock(&writer.lock);
 	pthread_join(writer.thread, NULL);
+	pthread_cond_destroy(&writer.some);
 	free(writer.ring);
 	writer.ring = NULL;
 }

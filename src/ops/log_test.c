@@ -12,6 +12,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -352,6 +353,41 @@ static void test_closed_reader(void **state)
 	close(pipes[1]);
 }
 
+/* A burst is written as one; a single line does not wait long. */
+static void test_gathers(void **state)
+{
+	char packet[8192];
+	struct err e;
+	size_t packets = 0, lines = 0;
+	uint64_t began;
+	ssize_t n;
+	int pair[2];
+
+	/* Each write is a packet. */
+	assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair), 0);
+	assert_true(log_start(pair[1], LOG_LOGFMT, &e));
+	nanosleep(&(struct timespec){ .tv_nsec = 20000000 }, NULL);
+	began = clock_mono_ms();
+	for (uint64_t i = 0; i < 30; i++) {
+		log_event(LOG_WARNING, F_U64("i", i));
+		nanosleep(&(struct timespec){ .tv_nsec = 100000 }, NULL);
+	}
+	while (lines < 30 && (n = read(pair[0], packet, sizeof packet)) > 0) {
+		packets++;
+		lines += count(slice(packet, (size_t)n), S("event=warning"));
+	}
+	assert_int_equal(lines, 30);
+	assert_in_range(packets, 1, 2 + (clock_mono_ms() - began) / 5);
+	nanosleep(&(struct timespec){ .tv_nsec = 20000000 }, NULL);
+	began = clock_mono_ms();
+	log_event(LOG_WARNING, F_U64("i", 30));
+	assert_true(read(pair[0], packet, sizeof packet) > 0);
+	assert_in_range(clock_mono_ms() - began, 0, 500);
+	log_stop(1000);
+	close(pair[0]);
+	close(pair[1]);
+}
+
 static void test_off(void **state)
 {
 	uint64_t before = log_dropped();
@@ -402,6 +438,7 @@ int test_log(void)
 		    test_long_line), /* before the tests that leave something to tell */
 		cmocka_unit_test(test_stop_is_bounded),
 		cmocka_unit_test(test_closed_reader),
+		cmocka_unit_test(test_gathers),
 		cmocka_unit_test(test_off),
 	};
 
