@@ -86,6 +86,7 @@ static bool absolute(struct slice path, char *ret, size_t size)
 
 static bool check_value(const struct conf_option *o, struct slice value, struct err *e)
 {
+	unsigned char address[CONF_ADDRESS_BYTES];
 	char path[4096];
 	uint64_t number;
 
@@ -110,6 +111,7 @@ static bool check_value(const struct conf_option *o, struct slice value, struct 
 		if (has_control(value))
 			return err_set(e, ERR_INPUT, "control characters are not allowed");
 		return value.n || err_set(e, ERR_INPUT, "an empty value in the list");
+	case CONF_ADDRESSES: return conf_address(value, address, e);
 	case CONF_READABLE:
 		if (!absolute(value, path, sizeof path))
 			return err_set(e, ERR_INPUT, "path too long");
@@ -122,7 +124,7 @@ static bool check_value(const struct conf_option *o, struct slice value, struct 
 
 static bool is_list(enum conf_type t)
 {
-	return t == CONF_STRINGS || t == CONF_READABLE;
+	return t == CONF_STRINGS || t == CONF_ADDRESSES || t == CONF_READABLE;
 }
 
 /* The library calls after each value of a list, and once more at its closing brace: then there is
@@ -307,6 +309,25 @@ static bool name_fits(cfg_t *sec)
 	return (name.n && name.n <= 32) || complain(sec, "a name has 1 to 32 of a-z, 0-9 and -");
 }
 
+/* An address is opened once for each loop, and the kernel would let two listeners share it, too:
+ * which of them a client reaches would be chance. */
+static bool address_is_new(const struct conf_listener *at, size_t i, size_t a, cfg_t *sec)
+{
+	unsigned char mine[CONF_ADDRESS_BYTES], other[CONF_ADDRESS_BYTES];
+
+	conf_address(at[i].address.at[a], mine, NULL);
+	for (size_t k = 0; k <= i; k++)
+		for (size_t b = 0; b < (k < i ? at[k].address.n : a); b++) {
+			conf_address(at[k].address.at[b], other, NULL);
+			if (memcmp(mine, other, sizeof mine))
+				continue;
+			cfg_error(sec, "listener: address %.*s is given twice",
+				  SLICE_ARG(at[i].address.at[a]));
+			return false;
+		}
+	return true;
+}
+
 static bool fill_listeners(struct holder *h, cfg_t *cfg, struct err *e)
 {
 	size_t n = cfg_size(cfg, "listener");
@@ -320,6 +341,9 @@ static bool fill_listeners(struct holder *h, cfg_t *cfg, struct err *e)
 		at[i].name = arena_dup(&h->arena, slice_str(cfg_title(sec)));
 		if (!at[i].address.n)
 			return complain(sec, "listener: address is missing");
+		for (size_t a = 0; a < at[i].address.n; a++)
+			if (!address_is_new(at, i, a, sec))
+				return false;
 	}
 	h->conf.listeners = at;
 	h->conf.n_listeners = n;

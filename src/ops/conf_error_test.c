@@ -34,10 +34,11 @@ static int tear_down(void **state)
 	return chdir("/") || rmdir(dir);
 }
 
-#define TLS    "tls { certificate = {\"a.pem\"} key = {\"a.pem\"} }\n"
-#define LISTEN "listener \"x\" { address = {\"127.0.0.1:1\"} }\n"
-#define HEAD   TLS LISTEN /* two lines */
-#define X32    "abcdefghijklmnopqrstuvwxyz012345"
+#define TLS        "tls { certificate = {\"a.pem\"} key = {\"a.pem\"} }\n"
+#define LISTEN     "listener \"x\" { address = {\"127.0.0.1:1\"} }\n"
+#define HEAD       TLS LISTEN /* two lines */
+#define NO_ADDRESS " is not ADDRESS:PORT (an IPv6 address stands in brackets)"
+#define X32        "abcdefghijklmnopqrstuvwxyz012345"
 
 static void fails(const char *text, const char *want)
 {
@@ -68,7 +69,7 @@ static const struct {
 	{ HEAD "/* spool {", "c: it ends inside a section, a value or a comment" },
 	{ HEAD "\"spool", "c: it ends inside a section, a value or a comment" },
 	{ HEAD "threads", "c: it ends inside a section, a value or a comment" },
-	{ TLS "listener \"x\" { address = {\"a\"",
+	{ TLS "listener \"x\" { address = {\"1.1.1.1:1\"",
 	  "c: it ends inside a section, a value or a comment" },
 	{ "threads = 1\n}\n", "c:2: unexpected closing brace" },
 	{ "threads 1\n", "c:1: missing equal sign after option 'threads'" },
@@ -97,9 +98,10 @@ static const struct {
 	  "c:3: key is given twice" },
 	{ "tls {\n\tkey = {\"a.pem\"}\n\tkey = {\"a.pem\", \"a.pem\"}\n}\n",
 	  "c:3: key is given twice" },
-	{ "listener x {\n\taddress = \"a\"\n\taddress = \"b\"\n}\n",
+	{ "listener x {\n\taddress = \"1.2.3.4:5\"\n\taddress = \"1.2.3.4:6\"\n}\n",
 	  "c:3: address is given twice" },
-	{ HEAD "listener \"x\" {\n\taddress = {\"b\"}\n}\n", "c:3: found duplicate title 'x'" },
+	{ HEAD "listener \"x\" {\n\taddress = {\"1.2.3.4:6\"}\n}\n",
+	  "c:3: found duplicate title 'x'" },
 	{ HEAD "route \"r\" { host = h }\nroute \"r\" { host = h }\n",
 	  "c:4: found duplicate title 'r'" },
 	/* values */
@@ -125,10 +127,29 @@ static const struct {
 	{ "hostname = \"\"\n", "c:1: hostname: needs 1 to 253 characters" },
 	{ "user = " X32 X32 "x\n", "c:1: user: needs 0 to 64 characters" },
 	{ "hostname = \"a\\nb\"\n", "c:1: hostname: control characters are not allowed" },
-	{ "listener \"x\" {\n\taddress = {\"a\", \"\"}\n}\n",
-	  "c:2: address: an empty value in the list" },
-	{ "listener \"x\" {\n\taddress = {\"a\", \"\\t\"}\n}\n",
-	  "c:2: address: control characters are not allowed" },
+	{ "listener \"x\" {\n\taddress = {\"1.2.3.4:5\", \"\"}\n}\n",
+	  "c:2: address: \"\"" NO_ADDRESS },
+	{ "listener \"x\" {\n\taddress = {\"localhost:25\"}\n}\n",
+	  "c:2: address: \"localhost:25\"" NO_ADDRESS },
+	{ "listener \"x\" { address = \"1.2.3.4:0\" }\n",
+	  "c:1: address: \"1.2.3.4:0\"" NO_ADDRESS },
+	{ "listener \"x\" { address = \"1.2.3.4:65536\" }\n",
+	  "c:1: address: \"1.2.3.4:65536\"" NO_ADDRESS },
+	{ "listener \"x\" { address = \"1.2.3.4\" }\n", "c:1: address: \"1.2.3.4\"" NO_ADDRESS },
+	{ "listener \"x\" { address = \"::1:25\" }\n", "c:1: address: \"::1:25\"" NO_ADDRESS },
+	{ "listener \"x\" { address = \"[1.2.3.4]:25\" }\n",
+	  "c:1: address: \"[1.2.3.4]:25\"" NO_ADDRESS },
+	{ "listener \"x\" { address = \"[" X32 X32 "]:25\" }\n",
+	  "c:1: address: \"[" X32 X32 "]:25\"" NO_ADDRESS },
+	{ "route \"r\" {\n\tdomains = {\"a\", \"\"}\n}\n",
+	  "c:2: domains: an empty value in the list" },
+	{ "route \"r\" {\n\tdomains = {\"a\", \"\\t\"}\n}\n",
+	  "c:2: domains: control characters are not allowed" },
+	/* one place, one listener: however it is written */
+	{ HEAD "listener \"y\" {\n\taddress = {\"127.0.0.1:2\", \"127.0.0.1:01\"}\n}\n",
+	  "c:5: listener: address 127.0.0.1:01 is given twice" },
+	{ TLS "listener \"y\" { address = {\"[::1]:1\", \"[0::01]:1\"} }\n",
+	  "c:2: listener: address [0::01]:1 is given twice" },
 	{ "tls { key = {a.pem,a.pem,a.pem,a.pem,a.pem,\na.pem,a.pem,a.pem,a.pem} }\n",
 	  "c:2: key: more than 8 values" },
 	{ "tls { certificate = {\"a.pem\",\n\"none.pem\"} }\n",
@@ -166,11 +187,14 @@ static void test_texts(void **state)
 static void test_not_twice(void **state)
 {
 	static const char *const good[] = {
-		HEAD "listener \"y\" { tls = starttls address = {\"127.0.0.1:1\"} }\n"
-		     "listener \"z\" { tls = starttls address = {\"127.0.0.1:1\"} }\n",
-		TLS "listener \"x\" { address = {\"a\", \"a\", \"a\"} }\n",
-		TLS "listener \"x\" { address = {\"a\"} address += {\"a\", \"b\"} }\n",
-		TLS "listener \"x\" { address = a }\nlistener \"y\" { address = b }\n",
+		HEAD "listener \"y\" { tls = starttls address = {\"127.0.0.1:2\"} }\n"
+		     "listener \"z\" { tls = starttls address = {\"127.0.0.2:2\"} }\n",
+		TLS "listener \"x\" { address = {\"0.0.0.0:1\", \"[::]:1\", \"127.0.0.1:1\"} }\n",
+		TLS "listener \"x\" { address = {\"1.1.1.1:1\"} address += {\"1.1.1.1:2\", "
+		    "\"1.1.1.1:3\"} }\n",
+		TLS "listener \"x\" { address = 1.1.1.1:1 }\n"
+		    "listener \"y\" { address = 1.1.1.1:2 }\n",
+		HEAD "route \"q\" { host = h domains = {\"a\", \"a\", \"a\"} }\n",
 		HEAD "route \"r\" { host = h domains = {\"*\"} }\nroute \"s\" { host = h }\n",
 	};
 

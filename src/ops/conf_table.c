@@ -1,6 +1,8 @@
 /* ops/conf_table.c -- every option there is. */
 #include "ops/conf_impl.h"
 
+#include <arpa/inet.h>
+
 #define KI   *1024ull
 #define MI   *1024ull * 1024
 #define GI   *1024ull * 1024 * 1024
@@ -93,7 +95,7 @@ const struct conf_option conf_options[] = {
 	{ IN_LINKS, "basic_auth",      CONF_STRING, TOP(links.basic_auth),      "https://signet.example/docs/api-keys", 1, 300, NULL, "in the refusal of an address as user name" },
 	{ IN_LINKS, "sender_identity", CONF_STRING, TOP(links.sender_identity), "https://signet.example/docs/sender-identity", 1, 300, NULL, "in the refusal of a foreign From" },
 
-	{ IN_LISTENER, "address", CONF_STRINGS, LISTENER(address), "", 1, 16, NULL, "ADDRESS:PORT, an IPv6 address in brackets" },
+	{ IN_LISTENER, "address", CONF_ADDRESSES, LISTENER(address), "", 1, 16, NULL, "ADDRESS:PORT, an IPv6 address in brackets" },
 	{ IN_LISTENER, "tls",     CONF_CHOICE,  LISTENER(tls), "starttls", 0, 0, "starttls implicit", "STARTTLS, or TLS from the first byte" },
 
 	{ IN_ROUTE, "domains",  CONF_STRINGS, ROUTE(domains), "*", 1, 1000, NULL, "recipient domains, each with the names below it; \"*\": all others" },
@@ -155,4 +157,32 @@ bool conf_number(enum conf_type type, struct slice text, uint64_t min, uint64_t 
 		return true;
 	}
 	return err_set(e, ERR_INPUT, "\"%.*s\" is not %s", SLICE_ARG(text), wanted);
+}
+
+bool conf_address(struct slice text, unsigned char ret[CONF_ADDRESS_BYTES], struct err *e)
+{
+	struct slice host, port_text;
+	uint64_t port = 0;
+	char name[64];
+	bool six, ok;
+
+	ok = slice_rcut(text, ':', &host, &port_text) && slice_u64(port_text, &port) && port > 0 &&
+	     port <= 65535;
+	six = host.n >= 2 && host.p[0] == '[' && host.p[host.n - 1] == ']';
+	if (six)
+		host = slice(host.p + 1, host.n - 2);
+	ok = ok && host.n < sizeof name;
+	if (ok) {
+		memset(ret, 0, 10);
+		memset(ret + 10, 0xff, 2);
+		memcpy(name, host.p, host.n);
+		name[host.n] = '\0';
+		ok = six ? inet_pton(AF_INET6, name, ret) == 1
+			 : inet_pton(AF_INET, name, ret + 12) == 1;
+		ret[16] = (unsigned char)(port >> 8);
+		ret[17] = (unsigned char)port;
+	}
+	return ok || err_set(e, ERR_INPUT,
+			     "\"%.*s\" is not ADDRESS:PORT (an IPv6 address stands in brackets)",
+			     SLICE_ARG(text));
 }
