@@ -13,7 +13,7 @@
 
 #define BACKLOG 1024
 /* Accepted in one turn, so that connections that exist get theirs. */
-#define ACCEPT_TURN 64
+#define ACCEPT_TURN 16
 #define REST_MS     100
 
 struct listener {

@@ -12,6 +12,9 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+/* Handshakes a turn: about a millisecond. */
+#define DEAR_TURN 4
+
 struct loop {
 	struct event_base *base;
 	struct event *wake_event, *tick, *signals[3];
@@ -23,7 +26,9 @@ struct loop {
 	bool ticking; /* timers are firing */
 	struct heap timers;
 	uint64_t now;
-	uint64_t armed; /* when `tick` fires; UINT64_MAX: not */
+	uint64_t armed;                     /* when `tick` fires; UINT64_MAX: not */
+	struct loop_dear *dear, **dear_end; /* a queue */
+	unsigned served;                    /* without waiting, this turn */
 	void (*on_signal)(void *arg, int signo);
 	void *signal_arg;
 };
@@ -181,6 +186,47 @@ void loop_timer_cancel(struct loop_timer *t)
 		heap_remove(&t->loop->timers, &t->node);
 }
 
+bool loop_dear_ask(struct loop *l, struct loop_dear *d)
+{
+	if (d->at)
+		return false;
+	if (!l->running)
+		return true;
+	if (!l->dear && l->served < DEAR_TURN) {
+		l->served++;
+		return true;
+	}
+	d->next = NULL;
+	d->at = l->dear_end;
+	*l->dear_end = d;
+	l->dear_end = &d->next;
+	return false;
+}
+
+void loop_dear_cancel(struct loop *l, struct loop_dear *d)
+{
+	if (!d->at)
+		return;
+	*d->at = d->next;
+	if (d->next)
+		d->next->at = d->at;
+	else
+		l->dear_end = d->at;
+	d->at = NULL;
+}
+
+static void run_dear(struct loop *l)
+{
+	l->served = 0;
+	for (unsigned i = 0; i < DEAR_TURN && l->dear; i++) {
+		struct loop_dear *d = l->dear;
+
+		loop_dear_cancel(l, d);
+		l->now = clock_mono_ms();
+		d->run(d);
+	}
+}
+
 struct loop *loop_new(struct err *e)
 {
 	struct loop *l = calloc(1, sizeof *l);
@@ -189,6 +235,7 @@ struct loop *loop_new(struct err *e)
 	if (!l || !cfg)
 		goto fail;
 	l->wake_fd = -1;
+	l->dear_end = &l->dear;
 	l->armed = UINT64_MAX;
 	l->now = clock_mono_ms();
 	/* Each base belongs to one thread; the wake descriptor is the only way in. Not with
@@ -238,8 +285,10 @@ void loop_run(struct loop *l)
 	l->running = true;
 	while (!atomic_load(&l->stop)) {
 		arm(l);
-		if (event_base_loop(l->base, EVLOOP_ONCE | EVLOOP_NO_EXIT_ON_EMPTY) < 0)
+		if (event_base_loop(l->base, EVLOOP_ONCE | EVLOOP_NO_EXIT_ON_EMPTY |
+						 (l->dear ? EVLOOP_NONBLOCK : 0)) < 0)
 			break;
+		run_dear(l);
 	}
 	run_posted(l);
 	l->running = false;

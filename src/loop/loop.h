@@ -9,6 +9,7 @@
 #include "base/heap.h"
 
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 struct loop;
@@ -54,6 +55,19 @@ void loop_timer_init(struct loop_timer *, struct loop *, void (*fire)(void *arg)
  * in the same turn. */
 void loop_timer_set(struct loop_timer *, uint64_t ms);
 void loop_timer_cancel(struct loop_timer *);
+
+/* A place in the queue for work that is dear (a TLS handshake): of all that ask, a few are served a
+ * turn, in order, and between the turns whoever is ready is. So a flood of strangers costs those
+ * who are at work a few handshakes' time and no more. Embedded, zeroed, cancelled before its
+ * storage goes. */
+struct loop_dear {
+	struct loop_dear *next, **at; /* at: NULL while not queued */
+	void (*run)(struct loop_dear *);
+};
+/* true: go on at once. Else d->run() comes in this turn or a later one; asking again changes
+ * nothing. A loop that is not run has no turns: always true. */
+bool loop_dear_ask(struct loop *, struct loop_dear *);
+void loop_dear_cancel(struct loop *, struct loop_dear *);
 
 /* Readiness of a descriptor. The callback may end the watch (loop_io_done) or free its owner. */
 struct event;

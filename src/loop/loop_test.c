@@ -520,6 +520,105 @@ static void test_signals(void **state)
 	assert_int_equal(r.fired[0] + r.fired[1] + r.fired[2], SIGHUP + SIGTERM + SIGINT);
 }
 
+/* -- turns of what is dear -- */
+
+struct dear {
+	struct loop_dear d;
+	struct dears *all;
+	int name;
+	bool again; /* asks once more when it is served */
+};
+
+struct dears {
+	struct loop *loop;
+	struct loop_task start;
+	struct dear d[12];
+	struct loop_io io; /* always readable: one call a turn */
+	char order[64];
+	size_t n;
+	unsigned at_once; /* told to go on without waiting */
+};
+
+static void dear_served(struct dears *a, char what)
+{
+	if (a->n >= sizeof a->order - 1)
+		fail_msg("%s", a->order);
+	a->order[a->n++] = what;
+}
+
+static void dear_ask(struct dear *d)
+{
+	if (loop_dear_ask(d->all->loop, &d->d)) {
+		d->all->at_once++;
+		dear_served(d->all, (char)('a' + d->name));
+	}
+}
+
+static void on_dear(struct loop_dear *l)
+{
+	struct dear *d = (struct dear *)(void *)l;
+
+	dear_served(d->all, (char)('a' + d->name));
+	if (d->again) {
+		d->again = false;
+		dear_ask(d);
+	} else if (d->name == 11) {
+		loop_stop(d->all->loop);
+	}
+}
+
+static void on_dear_start(struct loop_task *t)
+{
+	struct dears *a = (struct dears *)(void *)((char *)t - offsetof(struct dears, start));
+
+	for (int i = 0; i < 12; i++)
+		dear_ask(&a->d[i]);
+	/* Twice is once. */
+	assert_false(loop_dear_ask(a->loop, &a->d[8].d));
+	/* One from the middle goes, and comes back at the end. */
+	loop_dear_cancel(a->loop, &a->d[6].d);
+	loop_dear_cancel(a->loop, &a->d[6].d);
+	loop_dear_cancel(a->loop, &a->d[11].d);
+	dear_ask(&a->d[6]);
+	dear_ask(&a->d[11]);
+}
+
+static void on_ready_between(void *arg)
+{
+	dear_served(arg, '.');
+}
+
+static void test_dear_takes_turns(void **state)
+{
+	struct dears a = { .start.run = on_dear_start };
+	struct err e;
+	int two[2];
+
+	(void)state;
+	a.loop = loop_new(&e);
+	assert_non_null(a.loop);
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, two), 0);
+	assert_int_equal(write(two[1], "x", 1), 1);
+	for (int i = 0; i < 12; i++)
+		a.d[i] = (struct dear){ .d.run = on_dear, .all = &a, .name = i, .again = i == 7 };
+	assert_true(loop_io_init(&a.io, a.loop, two[0], on_ready_between, &a));
+	/* Not run, it has no turns. */
+	assert_true(loop_dear_ask(a.loop, &a.d[0].d));
+	loop_post(a.loop, &a.start);
+	loop_io_want(&a.io, true, false);
+	loop_run(a.loop);
+	/* Four at once and four at the end of that turn; between the turns whoever is ready. */
+	assert_int_equal(a.at_once, 4);
+	if (a.order[0] == '.')
+		assert_string_equal(a.order, ".abcdefhi.jkgl");
+	else
+		assert_string_equal(a.order, "abcd.efhi.jkgl");
+	loop_io_done(&a.io);
+	close(two[0]);
+	close(two[1]);
+	loop_free(a.loop);
+}
+
 int test_loop(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -536,6 +635,7 @@ int test_loop(void)
 		cmocka_unit_test(test_io_want),
 		cmocka_unit_test(test_io_pause),
 		cmocka_unit_test(test_signals),
+		cmocka_unit_test(test_dear_takes_turns),
 	};
 
 	return cmocka_run_group_tests_name("loop", tests, NULL, NULL);

@@ -20,12 +20,23 @@ static void on_ready(void *arg)
 	struct stream *s = arg;
 
 	s->drained = false;
+	/* A queued handshake has asked for nothing: what was still registered tells in vain. */
+	if (!s->turn.at)
+		s->ready(s->arg);
+}
+
+static void on_turn(struct loop_dear *d)
+{
+	struct stream *s = (struct stream *)(void *)((char *)d - offsetof(struct stream, turn));
+
+	s->granted = true;
+	s->drained = false;
 	s->ready(s->arg);
 }
 
 bool stream_init(struct stream *s, struct loop *l, int fd, void (*ready)(void *arg), void *arg)
 {
-	*s = (struct stream){ .fd = fd, .ready = ready, .arg = arg };
+	*s = (struct stream){ .fd = fd, .ready = ready, .arg = arg, .turn.run = on_turn };
 	return loop_io_init(&s->io, l, fd, on_ready, s);
 }
 
@@ -33,6 +44,7 @@ void stream_close(struct stream *s)
 {
 	if (s->fd < 0)
 		return;
+	loop_dear_cancel(s->io.loop, &s->turn);
 	loop_io_done(&s->io);
 	if (s->tls) {
 		if (!s->shaking && !s->failed)
@@ -42,7 +54,9 @@ void stream_close(struct stream *s)
 	}
 	close(s->fd);
 	s->fd = -1;
+	tls_server_free(s->server);
 	s->tls = NULL;
+	s->server = NULL;
 }
 
 static enum stream_result tls_result(struct stream *s, int rc)
@@ -178,6 +192,10 @@ enum stream_result stream_write(struct stream *s, struct buf *out)
 
 void stream_want(struct stream *s, bool read, bool write)
 {
+	if (s->turn.at) {
+		loop_io_want(&s->io, false, false);
+		return;
+	}
 	/* Reading may have to write first (a key update), and what TLS has already taken from the
 	 * socket does not make it readable. */
 	loop_io_want(&s->io, read, write || (read && s->wants_write && !s->shaking));
@@ -187,11 +205,12 @@ void stream_want(struct stream *s, bool read, bool write)
 
 bool stream_start_server(struct stream *s, struct tls_server *t, struct err *e)
 {
-	MUST(!s->tls);
-	s->tls = tls_server_accept(t, s->fd, e);
+	(void)e;
+	MUST(!s->tls && !s->server);
+	s->server = tls_server_hold(t);
 	s->shaking = true;
-	s->drained = false;
-	return s->tls;
+	s->granted = s->drained = false;
+	return true;
 }
 
 bool stream_start_client(struct stream *s, struct tls_client *t, struct slice host, bool verify,
@@ -204,12 +223,43 @@ bool stream_start_client(struct stream *s, struct tls_client *t, struct slice ho
 	return s->tls;
 }
 
+static bool silent(int fd)
+{
+	char c;
+
+	return recv(fd, &c, 1, MSG_PEEK) < 0 && errno == EAGAIN;
+}
+
+/* The signature is made and sent: the rest of a server's handshake is cheap. Not before that: a
+ * HelloRetryRequest, or half a ClientHello, must not open the way past the queue. */
+static bool has_signed(const SSL *ssl)
+{
+	OSSL_HANDSHAKE_STATE at = SSL_get_state(ssl);
+
+	return at == TLS_ST_EARLY_DATA || at == TLS_ST_SW_SRVR_DONE || at == TLS_ST_SR_KEY_EXCH ||
+	       at == TLS_ST_SR_CHANGE || at == TLS_ST_SR_FINISHED;
+}
+
 enum stream_result stream_handshake(struct stream *s, struct err *e)
 {
 	enum stream_result r;
 	long verify;
 	int rc;
 
+	if (s->server) {
+		/* Who says nothing costs a socket and no more. */
+		if (!s->tls && silent(s->fd))
+			return STREAM_AGAIN;
+		if (!s->granted && !(s->tls && has_signed(s->tls)) &&
+		    !loop_dear_ask(s->io.loop, &s->turn))
+			return STREAM_AGAIN;
+		s->granted = false;
+		if (!s->tls) {
+			s->tls = tls_server_accept(s->server, s->fd, e);
+			if (!s->tls)
+				return STREAM_ERROR;
+		}
+	}
 	ERR_clear_error();
 	rc = SSL_do_handshake(s->tls);
 	if (rc == 1) {

@@ -15,8 +15,11 @@
 struct stream {
 	struct loop_io io;
 	int fd;
-	void *tls; /* SSL */
+	void *tls;                 /* SSL */
+	struct tls_server *server; /* held; its SSL is made when the client's first byte is there */
+	struct loop_dear turn;     /* of a server's handshake */
 	bool shaking, wants_write, failed;
+	bool granted; /* it is our turn */
 	bool more;    /* TLS holds bytes that were not asked for yet: no readiness will tell */
 	bool drained; /* the last read left nothing: readiness tells when there is something */
 	void (*ready)(void *arg);
@@ -48,7 +51,9 @@ enum stream_result stream_write_slice(struct stream *, struct slice *bytes);
 void stream_want(struct stream *, bool read, bool write);
 
 /* TLS begins with the next byte in either direction; then stream_handshake() until it is not
- * STREAM_AGAIN, waiting for reading, and for writing while stream_wants_write(). */
+ * STREAM_AGAIN, waiting for reading, and for writing while stream_wants_write(). A server's
+ * handshakes take turns (loop_dear): STREAM_AGAIN may mean that it is not this one's yet, and
+ * ready() is called when it is. The tls_server stays until then. */
 bool stream_start_server(struct stream *, struct tls_server *, struct err *e);
 bool stream_start_client(struct stream *, struct tls_client *, struct slice host, bool verify,
 			 struct err *e);

@@ -262,6 +262,12 @@ void tls_server_free(struct tls_server *t)
 		SSL_CTX_free(t->ctx); /* the last reference takes t along */
 }
 
+struct tls_server *tls_server_hold(struct tls_server *t)
+{
+	SSL_CTX_up_ref(t->ctx);
+	return t;
+}
+
 struct tls_client *tls_client_new(const struct tls_client_conf *conf, struct err *e)
 {
 	struct tls_client *t = calloc(1, sizeof *t);

@@ -7,6 +7,8 @@
 #include <openssl/ssl.h>
 
 /* A new connection's state; NULL and *e on failure. */
+/* One more owner, who calls tls_server_free(). */
+struct tls_server *tls_server_hold(struct tls_server *);
 SSL *tls_server_accept(struct tls_server *, int fd, struct err *e);
 /* host: for SNI and, when verify, the name the certificate must bear. */
 SSL *tls_client_connect(struct tls_client *, int fd, struct slice host, bool verify, struct err *e);

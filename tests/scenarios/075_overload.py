@@ -1,0 +1,128 @@
+"""Bad company in numbers: those who behave still send, memory stays within its bound, and the
+server is at rest when the flood is over.
+
+CI's numbers are small; `./dev torture overload` runs the same with ten times as many."""
+import json
+import os
+import signal
+import subprocess
+import threading
+import time
+
+from lab import paths
+from lab.lab import check, reply
+
+TIMEOUT = 300
+SCALE = int(os.environ.get("SIGNET_OVERLOAD", "1"))
+SECONDS = 6 * (1 + SCALE // 5)
+
+
+class Flood:
+    """One kind of bad company, as a process of tests/bench/flood.c."""
+
+    def __init__(self, lab, port, mode, connections, **more):
+        exe = os.path.join(lab.dir, "flood")
+        if not os.path.exists(exe):
+            subprocess.run(["gcc", "-std=c17", "-D_GNU_SOURCE", "-O2", "-o", exe,
+                            f"{paths.TESTS}/bench/flood.c", "-lssl", "-lcrypto"], check=True)
+        argv = [exe, "--port", str(port), "--mode", mode, "--connections", str(connections),
+                "--seconds", "120"]
+        for k, v in more.items():
+            argv += [f"--{k}", str(v)]
+        self.process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                                        preexec_fn=paths.die_with())
+
+    def end(self):
+        self.process.send_signal(signal.SIGTERM)
+        return json.loads(self.process.communicate(timeout=30)[0])
+
+
+class Good:
+    """Clients that behave: `n` threads; each logs in anew for every few messages."""
+
+    def __init__(self, s, n=4, each=5):
+        self.s, self.each, self.sent, self.logins, self.errors = s, each, [], [], []
+        self.over = threading.Event()
+        self.threads = [threading.Thread(target=self.run, daemon=True) for _ in range(n)]
+        for t in self.threads:
+            t.start()
+
+    def run(self):
+        try:
+            while not self.over.is_set():
+                at = time.monotonic()
+                with self.s.login(door="tls") as c:
+                    self.logins.append(time.monotonic() - at)
+                    for _ in range(self.each):
+                        at = time.monotonic()
+                        reply(c.message(self.s.sender, "you@example.com",
+                                        f"From: {self.s.sender}\r\n\r\nhi\r\n"), "250 2.0.0 *")
+                        self.sent.append(time.monotonic() - at)
+                        time.sleep(0.01)
+        except Exception as e:  # pylint: disable=broad-except  # told below
+            self.errors.append(f"{type(e).__name__}: {e}")
+
+    def end(self):
+        self.over.set()
+        for t in self.threads:
+            t.join(60)
+        check(not self.errors, "a client that behaved was turned away", *self.errors)
+        return p99(self.sent), p99(self.logins), len(self.sent)
+
+
+def p99(x):
+    return sorted(x)[max(0, int(len(x) * 0.99) - 1)] * 1000 if x else float("nan")
+
+
+def memory(pid):
+    with open(f"/proc/{pid}/status", encoding="utf-8") as f:
+        return next(int(x.split()[1]) for x in f if x.startswith("RssAnon")) // 1024
+
+
+def cpu(pid):
+    with open(f"/proc/{pid}/stat", encoding="utf-8") as f:
+        x = f.read().rsplit(") ", 1)[1].split()
+    return (int(x[11]) + int(x[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def under(lab, mode, door, connections, most_mb, **more):
+    s = lab.signet({"limits": {"connections": 10000}})
+    before = memory(s.pid())
+    flood = Flood(lab, s.ports[door], mode, connections, **more)
+    time.sleep(1)
+    good, used, most = Good(s), cpu(s.pid()), 0
+    for _ in range(SECONDS * 5):
+        time.sleep(0.2)
+        most = max(most, memory(s.pid()))
+    message, login, n = good.end()
+    used = cpu(s.pid()) - used
+    told = flood.end()
+    print(f"note: {mode}: {told['opened']} connections, {told['most_open']} at once; {n} messages, "
+          f"p99 {message:.0f} ms; p99 login {login:.0f} ms; {most - before} MB more; "
+          f"server {used / SECONDS * 100:.0f} % CPU")
+    check(n > 20, "clients that behave still send", n)
+    check(most - before < most_mb, "memory stays within its bound (MB)", most - before)
+    time.sleep(1)
+    rest = cpu(s.pid())
+    time.sleep(1)
+    check(cpu(s.pid()) - rest < 0.2, "at rest when it is over", cpu(s.pid()) - rest)
+
+
+def test_a_byte_every_ten_seconds(lab):
+    under(lab, "trickle", "submission", 1000 * SCALE, 100 * SCALE, sources=100)
+
+
+def test_clients_that_never_read(lab):
+    under(lab, "noread", "submission", 200 * SCALE, 100 * SCALE, sources=100)
+
+
+def test_half_of_a_handshake(lab):
+    under(lab, "halftls", "tls", 500 * SCALE, 100 * SCALE, sources=100)
+
+
+def test_handshakes_without_end(lab):
+    under(lab, "handshake", "tls", 50 * SCALE, 100 * SCALE, sources=100)
+
+
+def test_hellos_without_end(lab):
+    under(lab, "hello", "tls", 50 * SCALE, 100 * SCALE, sources=100)
