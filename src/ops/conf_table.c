@@ -57,7 +57,7 @@ const struct conf_option conf_options[] = {
 	{ IN_LIMITS, "errors",         CONF_UINT, TOP(limits.errors),        "20", 0, 1000000, NULL, "refused commands of a connection: 421 4.7.0; 0: no limit" },
 	{ IN_LIMITS, "auth_failures",  CONF_UINT, TOP(limits.auth_failures), "3", 0, 1000, NULL, "failed logins of a connection: 421 4.7.0; 0: no limit" },
 	{ IN_LIMITS, "messages_per_connection", CONF_UINT, TOP(limits.messages_per_connection), "0", 0, 1000000000, NULL, "MAIL commands of a connection: 421 4.7.0; 0: no limit" },
-	{ IN_LIMITS, "connections",    CONF_UINT, TOP(limits.connections),   "10000", 1, 1000000, NULL, "connections in all: 421 4.7.0 in place of the greeting" },
+	{ IN_LIMITS, "connections",    CONF_UINT, TOP(limits.connections),   "10000", 1, 1000000, NULL, "in all; beyond, the oldest not logged in goes, else 421 4.7.0" },
 	{ IN_LIMITS, "connections_per_address", CONF_UINT, TOP(limits.connections_per_address), "200", 0, 1000000, NULL, "of one client address: 421 4.7.0; 0: no limit" },
 	{ IN_LIMITS, "connections_per_account", CONF_UINT, TOP(limits.connections_per_account), "1000", 0, 1000000, NULL, "logged in for one account: 454 4.7.0, then 421; 0: no limit" },
 	{ IN_LIMITS, "memory",         CONF_SIZE, TOP(limits.memory),        "512M", 1 MI, 1024 GI, NULL, "bodies in memory, all together; beyond: to files at once, new connections 421 4.3.2" },

@@ -108,6 +108,32 @@ def under(lab, mode, door, connections, most_mb, **more):
     check(cpu(s.pid()) - rest < 0.2, "at rest when it is over", cpu(s.pid()) - rest)
 
 
+def test_places_are_for_those_who_log_in(lab):
+    """With all places taken the oldest stranger goes; nobody who has logged in does."""
+    s = lab.signet({"threads": 1, "limits": {"connections": 4}})
+    strangers = [s.raw() for _ in range(3)]
+    first = s.login()
+    with s.raw() as fifth:
+        fifth.ehlo()
+        reply(strangers[0].reply(), "421 4.4.2 *", "the oldest is told so")
+        check(strangers[0].closed(), "and closed")
+        for c in (fifth, *strangers[1:]):
+            reply(c.cmd("NOOP"), "250 2.0.0 Ok", "the younger ones stay")
+    known = [first]
+    for c in strangers[1:]:
+        c.close()
+    while len(known) < 4:
+        known.append(s.login())
+    for _ in range(2):
+        with s.raw("starttls", greet=False) as late:
+            reply(late.reply(), "421 4.7.0 Too many connections, try again later")
+            check(late.closed(), "closed")
+    for c in known:
+        reply(c.message(s.sender, "you@example.com", f"From: {s.sender}\r\n\r\nhi\r\n"),
+              "250 2.0.0 *")
+        c.close()
+
+
 def test_a_byte_every_ten_seconds(lab):
     under(lab, "trickle", "submission", 1000 * SCALE, 100 * SCALE, sources=100)
 

@@ -1,0 +1,219 @@
+/* serve/smtp_in_auth.c -- who a connection is: at AUTH, and at each MAIL still. */
+#include "base/must.h"
+#include "ops/clock.h"
+#include "ops/log.h"
+#include "serve/smtp_in_impl.h"
+
+#include <stdlib.h>
+
+static void answer_close(struct conn *c, uint32_t question, int code, const char *enh,
+			 struct slice text)
+{
+	struct smtp_answer a = { .code = code, .enh = enh, .text = text, .close = true };
+
+	smtp_session_answer(c->session, question, &a, &c->out);
+}
+
+static void mail_yes(struct conn *c, uint32_t question, const struct smtp_path *path,
+		     const struct smtp_mail_params *params)
+{
+	smtp_in_drop(c);
+	c->tx = tx_new(c->home, c->who.account, slice_str(c->who.key_id));
+	if (!c->tx || !tx_mail(c->tx, path, params)) {
+		smtp_in_drop(c);
+		smtp_in_answer(c, question, 451, "4.3.0", S("Out of memory, try again later"));
+		return;
+	}
+	c->tx->conn = c->ref;
+	smtp_in_answer(c, question, 250, "2.1.0", SMTP_TEXT_MAIL);
+}
+
+/* The store has changed since this principal was looked up: is the key still what it was? The
+ * path under question stays valid in the session until the question is closed. */
+struct recheck {
+	struct job job;
+	struct home *home;
+	struct ref conn;
+	uint32_t question;
+	struct principal who, now;
+	struct auth_finding finding;
+	bool ok;
+	uint64_t now_ms;
+	struct smtp_path path;
+	struct smtp_mail_params params;
+};
+
+static void recheck_run(struct job *job, void *store)
+{
+	struct recheck *r = (struct recheck *)(void *)job;
+
+	r->ok = auth_recheck(store, &r->who, r->now_ms, &r->now, &r->finding, NULL);
+}
+
+/* The reply for an answer of auth/: its text, with our link where it has one. */
+static void answer_auth(struct conn *c, uint32_t question, enum auth_answer a, bool close)
+{
+	const struct auth_text *t = auth_text(a);
+	struct smtp_answer reply = { .code = (int)t->code, .enh = t->enhanced.p, .close = close };
+	struct buf text;
+
+	buf_init(&text, SMTP_TEXT_MAX);
+	auth_add_text(a, c->home->server->conf->links.basic_auth, &text);
+	reply.text = buf_slice(&text);
+	smtp_session_answer(c->session, question, &reply, &c->out);
+	buf_done(&text);
+}
+
+static void recheck_done(struct job *job)
+{
+	struct recheck *r = (struct recheck *)(void *)job;
+	struct conn *c = smtp_in_conn(r->home, r->conn);
+
+	if (c && r->ok) {
+		c->who = r->now;
+		mail_yes(c, r->question, &r->path, &r->params);
+		smtp_in_pump(c);
+	} else if (c) {
+		enum auth_answer a = auth_answer(r->finding.reason);
+
+		log_event(LOG_AUTHENTICATION, F_STR("client", c->address),
+			  F_CSTR("key", r->who.key_id), F_U64("account", r->who.account),
+			  F_CSTR("result", "withdrawn"),
+			  F_CSTR("reason", auth_reason_name(r->finding.reason)));
+		answer_auth(c, r->question, a, a != AUTH_LATER);
+		smtp_in_pump(c);
+	}
+	free(r);
+}
+
+void smtp_in_ask_mail(struct conn *c, const struct smtp_event *ev)
+{
+	struct server *s = c->home->server;
+	struct recheck *r;
+
+	if (smtp_in_closed(s)) {
+		smtp_in_answer(c, ev->question, 451, "4.3.0",
+			       S("Cannot store messages now, try again later"));
+		return;
+	}
+	if (!auth_stale(&c->who, store_generation(s->store), clock_wall_ms())) {
+		mail_yes(c, ev->question, ev->path, ev->mail);
+		return;
+	}
+	r = calloc(1, sizeof *r);
+	if (r) {
+		*r = (struct recheck){
+			.job = { .run = recheck_run, .done = recheck_done, .home = c->home->loop },
+			.home = c->home,
+			.conn = c->ref,
+			.question = ev->question,
+			.who = c->who,
+			.now_ms = clock_wall_ms(),
+			.path = *ev->path,
+			.params = *ev->mail
+		};
+		if (lane_post(s->work, &r->job))
+			return;
+		free(r);
+	}
+	smtp_in_answer(c, ev->question, 451, "4.3.2", S("Too busy, try again later"));
+}
+
+struct login {
+	struct job job;
+	struct home *home;
+	struct ref conn;
+	uint32_t question;
+	struct slice mechanism; /* static */
+	char text[2 * SASL_FIELD_MAX];
+	size_t user_n, password_n;
+	char client[64];
+	uint64_t now_ms;
+	bool ok;
+	struct principal who;
+	struct auth_finding finding;
+};
+
+static void login_run(struct job *job, void *store)
+{
+	struct login *l = (struct login *)(void *)job;
+	struct auth_attempt a = {
+		.mechanism = l->mechanism,
+		.username = slice(l->text, l->user_n),
+		.password = secret(slice(l->text + SASL_FIELD_MAX, l->password_n)),
+		.client = slice_str(l->client),
+		.now_ms = l->now_ms,
+	};
+
+	l->ok = auth_login(store, &a, &l->who, &l->finding, NULL);
+}
+
+static void login_free(struct login *l)
+{
+	explicit_bzero(l, sizeof *l);
+	free(l);
+}
+
+static void log_login(struct conn *c, const struct login *l)
+{
+	struct stream_tls tls = stream_tls_info(&c->stream);
+
+	log_event(LOG_AUTHENTICATION, F_STR("client", c->address), F_STR("listener", c->door->name),
+		  F_STR("mechanism", l->mechanism), F_CSTR("key", l->finding.key_id),
+		  F_U64("account", l->finding.account), F_STR("tls", tls.version),
+		  F_STR("cipher", tls.cipher), F_CSTR("result", l->ok ? "ok" : "failed"),
+		  F_CSTR("reason", auth_reason_name(l->finding.reason)));
+}
+
+static void login_done(struct job *job)
+{
+	struct login *l = (struct login *)(void *)job;
+	struct conn *c = smtp_in_conn(l->home, l->conn);
+	struct server *s = l->home->server;
+
+	if (!c) {
+		login_free(l);
+		return;
+	}
+	log_login(c, l);
+	if (!l->ok) {
+		answer_auth(c, l->question, auth_answer(l->finding.reason), false);
+	} else if (!tally_add(s->accounts, slice(&l->who.account, sizeof l->who.account),
+			      s->conf->limits.connections_per_account)) {
+		answer_close(c, l->question, 454, "4.7.0",
+			     S("Too many connections of this account"));
+	} else {
+		c->counted_account = true;
+		c->who = l->who;
+		smtp_in_known(c);
+		answer_auth(c, l->question, AUTH_OK, false);
+	}
+	login_free(l);
+	smtp_in_pump(c);
+}
+
+void smtp_in_ask_auth(struct conn *c, const struct smtp_event *ev)
+{
+	const struct sasl_request *q = ev->auth;
+	struct login *l = calloc(1, sizeof *l);
+
+	if (l) {
+		MUST(q->authcid.n <= SASL_FIELD_MAX && q->password.bytes.n <= SASL_FIELD_MAX);
+		l->job =
+		    (struct job){ .run = login_run, .done = login_done, .home = c->home->loop };
+		l->home = c->home;
+		l->conn = c->ref;
+		l->question = ev->question;
+		l->mechanism = q->mechanism;
+		l->user_n = q->authcid.n;
+		l->password_n = q->password.bytes.n;
+		memcpy(l->text, q->authcid.p, l->user_n);
+		memcpy(l->text + SASL_FIELD_MAX, q->password.bytes.p, l->password_n);
+		memcpy(l->client, c->address_text, sizeof l->client);
+		l->now_ms = clock_wall_ms();
+		if (lane_post(c->home->server->work, &l->job))
+			return;
+		login_free(l);
+	}
+	smtp_in_answer(c, ev->question, 454, "4.7.0", S("Temporary authentication failure"));
+}

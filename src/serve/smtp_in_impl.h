@@ -1,0 +1,82 @@
+/* serve/smtp_in_impl.h -- a connection, for the files of the SMTP door.
+ *
+ *   smtp_in.c       its life: bytes, phases, deadlines, accepting and closing
+ *   smtp_in_auth.c  who it is: logins, and whether a key is still what it was
+ *   smtp_in_tx.c    what it sends: recipients, the body, the verdict, the commit */
+#ifndef SERVE_SMTP_IN_IMPL_H
+#define SERVE_SMTP_IN_IMPL_H
+
+#include "auth/login.h"
+#include "serve/server.h"
+#include "serve/smtp_in.h"
+#include "serve/tx.h"
+
+enum phase {
+	PHASE_TALK,      /* bytes go to the session */
+	PHASE_STARTTLS,  /* the 220 is on its way out; then the handshake */
+	PHASE_HANDSHAKE, /* TLS is being set up */
+	PHASE_CLOSING,   /* what is in `out` is written, then the socket closes */
+};
+
+struct conn {
+	struct home *home;
+	const struct smtp_door *door;
+	struct ref ref;
+	struct stream stream;
+	struct smtp_session *session;
+	struct buf in, out;
+	enum phase phase;
+	bool peer_gone; /* nothing more comes from there */
+	bool waiting;   /* for a job: nothing is read */
+	bool counted_account;
+	struct slice address; /* of the peer, as text; in address_text */
+	char address_text[64];
+	struct loop_timer timer;
+	uint64_t opened_ms, body_began_ms, progress_ms;
+
+	struct conn *older, *newer; /* strangers of this loop, while it is one */
+	bool stranger;              /* not logged in yet */
+	struct principal who;       /* once authenticated */
+	struct tx *tx;
+	uint64_t messages;
+};
+
+struct smtp_in_home {
+	struct home *home;
+	struct slots conns;
+	struct conn *oldest, *newest; /* strangers */
+	size_t open;
+	bool stopping;
+};
+
+/* -- smtp_in.c -- */
+
+/* Answers the session's open question; a stale answer is dropped there. */
+void smtp_in_answer(struct conn *, uint32_t question, int code, const char *enh, struct slice text);
+/* Goes on with the connection, after anything has changed. It may be gone afterwards. */
+void smtp_in_pump(struct conn *);
+/* NULL: it has gone. */
+struct conn *smtp_in_conn(struct home *, struct ref);
+
+/* It has logged in: it keeps its place when connections are short. */
+void smtp_in_known(struct conn *);
+
+/* -- smtp_in_auth.c: questions -- */
+
+void smtp_in_ask_auth(struct conn *, const struct smtp_event *);
+void smtp_in_ask_mail(struct conn *, const struct smtp_event *);
+
+/* -- smtp_in_tx.c -- */
+
+/* The spool has failed: nothing is accepted. */
+bool smtp_in_closed(const struct server *);
+/* The connection lets go of its transaction; a job that holds it will free it. */
+void smtp_in_drop(struct conn *);
+void smtp_in_ask_rcpt(struct conn *, const struct smtp_event *);
+void smtp_in_ask_body(struct conn *, const struct smtp_event *);
+void smtp_in_ask_commit(struct conn *, const struct smtp_event *);
+/* Sends what has collected to the body's file; the connection neither reads nor steps until the
+ * job is back. last: then it is judged. */
+void smtp_in_flush_body(struct conn *, bool last);
+
+#endif
