@@ -51,6 +51,15 @@ static void run_posted(struct loop *l)
 	}
 }
 
+/* The counter is full only when the loop is woken anyway. */
+static void wake(const struct loop *l)
+{
+	const uint64_t one = 1;
+
+	while (write(l->wake_fd, &one, sizeof one) < 0 && errno != EAGAIN)
+		MUST(errno == EINTR);
+}
+
 void loop_chain_add(struct loop_chain *c, struct loop_task *t)
 {
 	atomic_store_explicit(&t->next, c->newest, memory_order_relaxed);
@@ -62,7 +71,6 @@ void loop_chain_add(struct loop_chain *c, struct loop_task *t)
 void loop_post_chain(struct loop *l, struct loop_chain *c)
 {
 	struct loop_task *head = atomic_load(&l->posted);
-	const uint64_t one = 1;
 
 	if (!c->newest)
 		return;
@@ -71,8 +79,8 @@ void loop_post_chain(struct loop *l, struct loop_chain *c)
 	while (!atomic_compare_exchange_weak(&l->posted, &head, c->newest));
 	*c = (struct loop_chain){ 0 };
 	/* Who found the list empty wakes the loop; the others ride along. */
-	if (!head && write(l->wake_fd, &one, sizeof one) < 0)
-		MUST(errno == EAGAIN);
+	if (!head)
+		wake(l);
 }
 
 void loop_post(struct loop *l, struct loop_task *t)
@@ -85,11 +93,8 @@ void loop_post(struct loop *l, struct loop_task *t)
 
 void loop_stop(struct loop *l)
 {
-	const uint64_t one = 1;
-
 	atomic_store(&l->stop, true);
-	if (write(l->wake_fd, &one, sizeof one) < 0)
-		MUST(errno == EAGAIN);
+	wake(l);
 }
 
 static void on_wake(evutil_socket_t fd, short what, void *arg)
@@ -99,8 +104,8 @@ static void on_wake(evutil_socket_t fd, short what, void *arg)
 
 	(void)what;
 	/* Read first: whoever posts from here on writes again. */
-	if (read((int)fd, &count, sizeof count) < 0)
-		MUST(errno == EAGAIN);
+	while (read((int)fd, &count, sizeof count) < 0 && errno != EAGAIN)
+		MUST(errno == EINTR);
 	l->now = clock_mono_ms();
 	run_posted(l);
 	if (atomic_load(&l->stop))
