@@ -189,6 +189,9 @@ static void on_rest(void *arg)
 	struct listener *l = arg;
 
 	loop_io_want(&l->io, true, false);
+	/* It cannot be watched now: a listener that stays deaf is worse than a late one. */
+	if (!l->io.watched)
+		loop_timer_set(&l->rest, REST_MS);
 }
 
 bool listener_start(struct listener *l, struct loop *loop, void (*accepted)(void *arg, int fd),
@@ -200,7 +203,7 @@ bool listener_start(struct listener *l, struct loop *loop, void (*accepted)(void
 	if (!loop_io_init(&l->io, loop, l->fd, on_ready, l))
 		return false;
 	l->started = true;
-	loop_io_want(&l->io, true, false);
+	on_rest(l);
 	return true;
 }
 

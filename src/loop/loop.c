@@ -120,11 +120,12 @@ static void arm(struct loop *l)
 
 	if (!first || first->key >= l->armed)
 		return;
-	l->armed = first->key;
 	ms = first->key > l->now ? first->key - l->now : 0;
 	tv.tv_sec = (time_t)(ms / 1000);
 	tv.tv_usec = (suseconds_t)(ms % 1000 * 1000);
-	event_add(l->tick, &tv);
+	/* Without memory for it the next turn tries again. */
+	if (!event_add(l->tick, &tv))
+		l->armed = first->key;
 }
 
 static void on_tick(evutil_socket_t fd, short what, void *arg)

@@ -522,7 +522,7 @@ static void close_all(struct running *r)
 	}
 	for (size_t i = 0; r->doors && i < s->conf->n_listeners; i++)
 		tls_server_free(r->doors[i].tls);
-	for (size_t i = 0; r->routes && i < s->conf->n_routes; i++) {
+	for (size_t i = 0; r->routes && r->passwords && i < s->conf->n_routes; i++) {
 		tls_client_free(r->routes[i].tls_context);
 		if (r->passwords[i])
 			explicit_bzero(r->passwords[i], strlen(r->passwords[i]));

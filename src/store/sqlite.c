@@ -74,7 +74,8 @@ static bool prepare(sqlite3 *db, struct buf *sql, sqlite3_stmt **ret, struct err
 	int rc;
 
 	buf_addc(sql, 0);
-	MUST(!sql->failed);
+	if (sql->failed)
+		return err_set(e, ERR_LATER, "database: no memory");
 	rc = sqlite3_prepare_v3(db, sql->p, -1, SQLITE_PREPARE_PERSISTENT, ret, NULL);
 	return rc == SQLITE_OK || lite_err(db, rc, "prepare", e);
 }
@@ -306,8 +307,7 @@ static bool apply(sqlite3 *db, const struct change *c, struct err *e)
 	buf_init(&sql, SQL_MAX);
 	sql_change(&sql, c);
 	buf_addc(&sql, 0);
-	MUST(!sql.failed);
-	ok = run(db, sql.p, NULL, e);
+	ok = sql.failed ? err_set(e, ERR_LATER, "database: no memory") : run(db, sql.p, NULL, e);
 	buf_done(&sql);
 	return ok;
 }
