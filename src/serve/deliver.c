@@ -27,6 +27,7 @@ struct deliver {
 struct settle {
 	struct commit commit;
 	struct deliver *deliver;
+	struct spool_ticket ticket;
 	struct arena arena;
 };
 
@@ -125,8 +126,12 @@ static void settle_done(struct job *job)
 	struct settle *s = (struct settle *)(void *)job;
 	struct deliver *d = s->deliver;
 
-	/* SPOOL_FAILED: the spool is broken and the process about to end. What was delivered and
-	 * could not be recorded will be sent once more: the window of RFC 1047. */
+	/* SPOOL_FAILED: the spool is broken and the process about to end, or it was short of memory
+	 * for this one. What was delivered and could not be recorded will be sent once more: the
+	 * window of RFC 1047. */
+	if (s->commit.op.result == SPOOL_FAILED)
+		d->home->server->spool_backend->release(d->home->server->spool, &s->ticket,
+							clock_steady_ms() + 60000);
 	d->settling--;
 	arena_done(&s->arena);
 	free(s);
@@ -189,6 +194,7 @@ void deliver_settle(struct deliver *d, const struct spool_ticket *t,
 	}
 	log_outcomes(t, env, answers, verdicts, n, f);
 	s->deliver = d;
+	s->ticket = *t;
 	s->commit.op = (struct spool_op){
 		.kind = SPOOL_SETTLE,
 		.id = t->id,

@@ -395,8 +395,13 @@ bool log_add_settle(struct spool *s, struct spool_op *op, uint64_t *at)
 	/* Without its earlier outcomes nobody could tell who has the message already. */
 	if (known.state.segment) {
 		const struct segment *seg = log_segment(s, known.state.segment);
+		struct err why = { .kind = ERR_DAMAGED };
 
-		if (!seg || !log_read_state(seg, place_at(known.state), &s->scratch, &st)) {
+		if (!seg || !log_read_state(seg, place_at(known.state), &s->scratch, &st, &why)) {
+			op->result = SPOOL_FAILED;
+			if (why.kind == ERR_LATER)
+				return true;
+			op->result = SPOOL_GONE;
 			log_condemn(s, op->id, "an outcome that was recorded cannot be read");
 			return true;
 		}

@@ -75,8 +75,8 @@ static bool read_meta(const struct segment *seg, uint64_t at, enum record_type t
 	       err_set(e, ERR_DAMAGED, "the record does not match its checksum");
 }
 
-static bool read_state(const struct segment *seg, uint64_t at, struct arena *a,
-		       struct record_state *ret, struct err *e)
+bool log_read_state(const struct segment *seg, uint64_t at, struct arena *a,
+		    struct record_state *ret, struct err *e)
 {
 	struct record_header h;
 	struct slice meta;
@@ -89,12 +89,6 @@ static bool read_state(const struct segment *seg, uint64_t at, struct arena *a,
 	return true;
 }
 
-bool log_read_state(const struct segment *seg, uint64_t at, struct arena *a,
-		    struct record_state *ret)
-{
-	return read_state(seg, at, a, ret, NULL);
-}
-
 static bool load_state(struct spool *s, const struct delivery *dl, uint32_t number, struct arena *a,
 		       struct spool_message *m, struct err *e)
 {
@@ -104,7 +98,7 @@ static bool load_state(struct spool *s, const struct delivery *dl, uint32_t numb
 
 	if (!seg)
 		return err_set(e, ERR_ABSENT, "no such message"); /* settled while we looked */
-	ok = read_state(seg, place_at(dl->state), a, &st, e);
+	ok = log_read_state(seg, place_at(dl->state), a, &st, e);
 	log_let_go(s, seg);
 	if (!ok)
 		return false;

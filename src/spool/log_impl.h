@@ -146,7 +146,9 @@ uint64_t log_disk_bytes(struct spool *); /* the caller holds `lock` */
 /* load.c */
 bool log_load(struct spool *, struct id, struct arena *, struct spool_message *, struct err *e);
 /* The state of a delivery as it is on disk, in the arena. False: unsound, or no memory. */
-bool log_read_state(const struct segment *, uint64_t at, struct arena *, struct record_state *ret);
+/* ERR_LATER: it cannot be read now; ERR_DAMAGED: what stands there is unsound. */
+bool log_read_state(const struct segment *, uint64_t at, struct arena *, struct record_state *ret,
+		    struct err *e);
 /* Unsound: never delivered, set aside, and out of the queue. */
 void log_condemn(struct spool *, struct id id, const char *reason);
 

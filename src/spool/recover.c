@@ -126,6 +126,17 @@ static bool id_at(struct scan *c, uint64_t at, struct id *ret)
 	return true;
 }
 
+static bool cannot_read(const struct segment *seg, int why, struct err *e)
+{
+	char name[32];
+
+	if (why == ENOMEM)
+		return no_memory(e);
+	segment_name(seg->number, "log", name);
+	return err_set(e, ERR_LATER, "spool: %s: %s; if that stays so, try: signet spool salvage",
+		       name, strerror(why));
+}
+
 static bool read_records(struct spool *s, struct segment *seg, struct scan *c, bool last,
 			 struct err *e)
 {
@@ -151,9 +162,13 @@ static bool read_records(struct spool *s, struct segment *seg, struct scan *c, b
 		}
 		/* The end, or a commit that a crash cut short? Then nothing sound follows. */
 		next = next_sound(s, c, at, last, &h);
+		known = next != UINT64_MAX && id_at(c, at, &id);
+		/* What cannot be read now may be sound: to write over it, or to set it aside, would
+		 * be to lose it. */
+		if (c->error)
+			return cannot_read(seg, c->error, e);
 		if (next == UINT64_MAX)
 			return true;
-		known = id_at(c, at, &id);
 		log_set_aside(
 		    s, seg, at, next - at, known ? &id : NULL,
 		    h.sequence - h.back <= s->sequence
@@ -202,6 +217,7 @@ static bool read_segment(struct spool *s, struct segment *seg, bool last, struct
 	}
 	buf_clear(&s->facts);
 	scan_init(&c, seg);
+	c.patchy = s->salvage;
 	ok = read_records(s, seg, &c, last || s->salvage, e);
 	scan_done(&c);
 	if (ok && !last && !s->salvage)
@@ -257,13 +273,15 @@ static bool find_segments(struct spool *s, uint32_t **ret, size_t *ret_n, struct
 	void *at = NULL;
 	struct dirent *de;
 	bool ok = true;
+	int why;
 
 	if (!d) {
 		if (fd >= 0)
 			close(fd);
 		return err_set(e, ERR_LATER, "spool: %s: %s", s->path, strerror(errno));
 	}
-	while (ok && (de = readdir(d))) {
+	/* A name that is missed would be a segment whose number is given away again. */
+	for (errno = 0; ok && (de = readdir(d)); errno = 0) {
 		uint32_t number;
 
 		if (!segment_number(de->d_name, "log", &number)) {
@@ -275,10 +293,11 @@ static bool find_segments(struct spool *s, uint32_t **ret, size_t *ret_n, struct
 		if (ok)
 			((uint32_t *)at)[n++] = number;
 	}
+	why = ok ? errno : ENOMEM;
 	closedir(d);
-	if (!ok) {
+	if (why) {
 		free(at);
-		return no_memory(e);
+		return err_set(e, ERR_LATER, "spool: %s: %s", s->path, strerror(why));
 	}
 	if (n)
 		qsort(at, n, sizeof **ret, by_number);
@@ -296,11 +315,14 @@ static bool open_one(struct spool *s, uint32_t number, struct err *e)
 
 	segment_name(number, "log", name);
 	if (!segment_open(s->dir, number, &seg, &why)) {
-		if (!s->salvage || why.kind != ERR_DAMAGED) {
+		if (!s->salvage) {
 			*e = why;
 			return false;
 		}
-		log_note(s, name, "the segment's header is unsound: nothing in it can be told",
+		log_note(s, name,
+			 why.kind == ERR_DAMAGED
+			     ? "the segment's header is unsound: nothing in it can be told"
+			     : "the segment's header cannot be read",
 			 NULL);
 		return true;
 	}

@@ -93,8 +93,8 @@ static bool read_states(struct salvage *v, struct entry *en, struct record_state
 		struct place p = index_delivery(v->from->index, en, i)->state;
 		const struct segment *seg = p.segment ? log_segment(v->from, p.segment) : NULL;
 
-		if (p.segment &&
-		    (!seg || !log_read_state(seg, place_at(p), &v->to->scratch, &states[n++])))
+		if (p.segment && (!seg || !log_read_state(seg, place_at(p), &v->to->scratch,
+							  &states[n++], NULL)))
 			return false;
 	}
 	*ret_n = n;

@@ -11,6 +11,7 @@
 
 #define FORMAT 1
 #define BLOCK  (256u << 10)
+#define PAGE   4096
 #define COPY   512 /* where the second header stands: another sector */
 
 static const char magic[8] = { 'S', 'I', 'G', 'N', 'E', 'T', 'S', 'G' };
@@ -181,9 +182,14 @@ bool segment_create(int dir, struct segment *s, uint64_t size, bool zero, struct
 	return true;
 }
 
-static bool header_sound(int fd, uint64_t at, struct file_header *h)
+/* *error: why it could not be read. */
+static bool header_sound(int fd, uint64_t at, struct file_header *h, int *error)
 {
-	return segment_read(fd, at, h, sizeof *h) && !memcmp(h->magic, magic, sizeof magic) &&
+	if (!segment_read(fd, at, h, sizeof *h)) {
+		*error = errno == ENODATA ? *error : errno;
+		return false;
+	}
+	return !memcmp(h->magic, magic, sizeof magic) &&
 	       h->crc == crc32c(0, slice(h, offsetof(struct file_header, crc))) &&
 	       h->format == FORMAT;
 }
@@ -195,13 +201,18 @@ bool segment_open(int dir, uint32_t number, struct segment *ret, struct err *e)
 	struct stat st;
 	bool first, copy;
 	AUTO_FD fd = -1;
+	int error = 0;
 
 	segment_name(number, "log", name);
 	fd = openat(dir, name, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
 	if (fd < 0 || fstat(fd, &st))
 		return failed(e, name);
-	first = S_ISREG(st.st_mode) && header_sound(fd, 0, &h);
-	copy = S_ISREG(st.st_mode) && header_sound(fd, COPY, &second);
+	first = S_ISREG(st.st_mode) && header_sound(fd, 0, &h, &error);
+	copy = S_ISREG(st.st_mode) && header_sound(fd, COPY, &second, &error);
+	if (!first && !copy && error) {
+		errno = error;
+		return failed(e, name);
+	}
 	if (!first && !copy)
 		return err_set(
 		    e, ERR_DAMAGED,
@@ -214,7 +225,7 @@ bool segment_open(int dir, uint32_t number, struct segment *ret, struct err *e)
 				 .first_sequence = h.first_sequence,
 				 .end = SEGMENT_DATA,
 				 .size = (uint64_t)st.st_size,
-				 .half = !first || !copy,
+				 .half = !error && (!first || !copy),
 				 .refs = 1,
 				 .fd = fd_steal(&fd) };
 	return true;
@@ -276,7 +287,18 @@ void scan_done(struct scan *c)
 	c->block = NULL;
 }
 
-/* n bytes at `at`, in one piece; NULL: the file is shorter, or cannot be read. */
+/* The disk has places that do not answer: what stands around them is still there. */
+static void read_around(int fd, uint64_t at, char *to, size_t n)
+{
+	for (size_t i = 0; i < n; i += PAGE) {
+		size_t some = n - i < PAGE ? n - i : PAGE;
+
+		if (!segment_read(fd, at + i, to + i, some))
+			memset(to + i, 0, some);
+	}
+}
+
+/* n bytes at `at`, in one piece; NULL: the file is shorter, or (c->error) cannot be read. */
 static const char *bytes_at(struct scan *c, uint64_t at, size_t n)
 {
 	size_t want = n > BLOCK ? n : BLOCK;
@@ -290,14 +312,23 @@ static const char *bytes_at(struct scan *c, uint64_t at, size_t n)
 	if (want > c->cap) {
 		char *block = realloc(c->block, want);
 
-		if (!block)
+		if (!block) {
+			c->error = ENOMEM;
 			return NULL;
+		}
 		c->block = block;
 		c->cap = want;
 	}
 	c->n = 0;
-	if (!segment_read(c->segment->fd, at, c->block, want))
-		return NULL;
+	if (!segment_read(c->segment->fd, at, c->block, want)) {
+		if (errno == ENODATA)
+			return NULL;
+		if (!c->patchy) {
+			c->error = errno;
+			return NULL;
+		}
+		read_around(c->segment->fd, at, c->block, want);
+	}
 	c->from = at;
 	c->n = want;
 	return c->block;

@@ -39,8 +39,8 @@ void segment_spare_name(unsigned i, char ret[32]);
  * else anew with `size` bytes allocated, written with zeros when `zero`. Durable, name and all,
  * when it returns. */
 bool segment_create(int dir, struct segment *, uint64_t size, bool zero, struct err *e);
-/* ERR_DAMAGED: its header is unsound. ret->number is what the header says: another number than
- * the file's name makes it a copy. */
+/* ERR_DAMAGED: its header is unsound; ERR_LATER: it cannot be read. ret->number is what the header
+ * says: another number than the file's name makes it a copy. */
 bool segment_open(int dir, uint32_t number, struct segment *ret, struct err *e);
 void segment_close(struct segment *);
 /* Out of use: becomes a spare when `keep`, or is deleted; its summary is deleted. */
@@ -56,12 +56,15 @@ bool segment_crc(int fd, uint64_t at, uint64_t bytes, uint32_t *ret);
 bool segment_record(const struct segment *, uint64_t at, struct record_header *ret,
 		    struct buf *meta);
 
-/* Reading in order, a block at a time. */
+/* Reading in order, a block at a time. Bytes that could not be read are not bytes that are
+ * unsound: once `error` is set, nothing that was told of the segment may be believed. */
 struct scan {
 	const struct segment *segment;
 	char *block;
 	uint64_t from;
 	size_t n, cap;
+	int error;   /* errno of a read that failed, or ENOMEM */
+	bool patchy; /* salvage: what cannot be read is taken as zeros instead */
 };
 
 void scan_init(struct scan *, const struct segment *);

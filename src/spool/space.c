@@ -3,6 +3,7 @@
 #include "base/auto.h"
 #include "ops/clock.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <sys/statvfs.h>
 
@@ -166,18 +167,20 @@ static enum moved move_one(struct spool *s, struct scan *c, uint64_t from,
 
 	if (!kept.p || !body || !states)
 		return MOVED_NOT;
-	if (!scan_body_sound(c, from, h) ||
-	    !segment_read(c->segment->fd, from + RECORD_HEADER + h->meta_bytes, body,
+	if (!scan_body_sound(c, from, h))
+		return c->error ? MOVED_NOT : MOVED_UNSOUND;
+	if (!segment_read(c->segment->fd, from + RECORD_HEADER + h->meta_bytes, body,
 			  (size_t)h->body_bytes))
-		return MOVED_UNSOUND;
+		return errno == ENODATA ? MOVED_UNSOUND : MOVED_NOT;
 	for (uint32_t i = 0; i < n; i++) {
 		const struct segment *seg = log_segment(s, places[i].segment);
+		struct err why = { .kind = ERR_DAMAGED };
 
 		if (!places[i].segment)
 			continue;
 		if (!seg ||
-		    !log_read_state(seg, place_at(places[i]), &s->scratch, &states[n_states]))
-			return s->scratch.failed ? MOVED_NOT : MOVED_UNSOUND;
+		    !log_read_state(seg, place_at(places[i]), &s->scratch, &states[n_states], &why))
+			return why.kind == ERR_LATER ? MOVED_NOT : MOVED_UNSOUND;
 		n_states++;
 	}
 	return log_add_copy(s, h, kept, slice(body, (size_t)h->body_bytes), states, n_states, at)
@@ -234,6 +237,8 @@ void log_move_some(struct spool *s, uint64_t bytes, uint64_t *at)
 		if (!scan_record(&c, from, &h, &meta)) {
 			/* Set aside at the start, or rotten since: step over it. */
 			from = scan_seek(&c, from + RECORD_ALIGN, 0, &h);
+			if (c.error)
+				break; /* as good as not looked at: the next batch does */
 			s->moved_to = from == UINT64_MAX ? seg->end : from;
 			continue;
 		}
@@ -242,7 +247,7 @@ void log_move_some(struct spool *s, uint64_t bytes, uint64_t *at)
 			if (lives_at(s, seg, from, id, &places, &n))
 				switch (move_one(s, &c, from, &h, meta, places, n, at)) {
 				case MOVED: break;
-				case MOVED_NOT: /* no memory: the next batch tries again */
+				case MOVED_NOT: /* unreadable, no memory: the next batch tries */
 					log_undo(s, &m, at);
 					scan_done(&c);
 					return;
