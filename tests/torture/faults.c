@@ -189,12 +189,18 @@ static void note_site(int which)
 	}
 }
 
-/* The kernel's counters (eventfd) know no error of the disk and no half of their eight bytes. */
-static _Atomic uint64_t counters[64];
+/* The process's own counters and pipes know no error of a disk and no half of a few bytes. */
+static _Atomic uint64_t own[64];
 
-static bool is_counter(int fd)
+static void is_own(int fd)
 {
-	return fd >= 0 && fd < 4096 && (atomic_load(&counters[fd / 64]) >> (fd % 64) & 1) &&
+	if (fd >= 0 && fd < 4096)
+		atomic_fetch_or(&own[fd / 64], 1ull << (fd % 64));
+}
+
+static bool spared(int fd)
+{
+	return fd >= 0 && fd < 4096 && (atomic_load(&own[fd / 64]) >> (fd % 64) & 1) &&
 	       fault.error != EINTR;
 }
 
@@ -255,7 +261,7 @@ static size_t half(size_t n)
 ssize_t write(int fd, const void *p, size_t n)
 {
 	REAL(write)
-	if (!is_counter(fd)) {
+	if (!spared(fd)) {
 		CUT(WRITE, n)
 	}
 	return real(fd, p, n);
@@ -308,7 +314,7 @@ ssize_t writev(int fd, const struct iovec *v, int n)
 ssize_t read(int fd, void *p, size_t n)
 {
 	REAL(read)
-	if (!is_counter(fd)) {
+	if (!spared(fd)) {
 		CUT(READ, n)
 	}
 	return real(fd, p, n);
@@ -621,6 +627,21 @@ int epoll_wait(int fd, struct epoll_event *e, int n, int ms)
 	return real(fd, e, n, ms);
 }
 
+/* A library's own pipe, by which a signal's handler speaks to its loop. */
+int pipe2(int fds[2], int flags)
+{
+	int rc;
+
+	REAL(pipe2)
+	FAIL(EVENTFD)
+	rc = real(fds, flags);
+	if (rc == 0) {
+		is_own(fds[0]);
+		is_own(fds[1]);
+	}
+	return rc;
+}
+
 int eventfd(unsigned n, int flags)
 {
 	int fd;
@@ -628,8 +649,7 @@ int eventfd(unsigned n, int flags)
 	REAL(eventfd)
 	FAIL(EVENTFD)
 	fd = real(n, flags);
-	if (fd >= 0 && fd < 4096)
-		atomic_fetch_or(&counters[fd / 64], 1ull << (fd % 64));
+	is_own(fd);
 	return fd;
 }
 
