@@ -130,11 +130,28 @@ static bool deliver_one(int dir, struct item *it)
 	return true;
 }
 
+/* A directory that was made must not vanish with the messages in it. */
+static bool sync_parent(const char *name, struct err *e)
+{
+	char parent[4096];
+	const char *slash = strrchr(name, '/');
+	size_t n = slash ? (size_t)(slash - name) + (slash == name) : 0;
+	AUTO_FD fd = -1;
+
+	memcpy(parent, n ? name : ".", n ? n : 1);
+	parent[n ? n : 1] = '\0';
+	fd = open(parent, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd < 0 || fsync(fd))
+		return failed(e, parent);
+	return true;
+}
+
 static int open_maildir(struct slice path, struct err *e)
 {
 	char name[4096];
 	AUTO_FD dir = -1;
 	static const char *const subs[] = { "tmp", "new", "cur" };
+	bool made = false;
 
 	if (path.n >= sizeof name) {
 		err_set(e, ERR_INPUT, "capture: path too long");
@@ -142,8 +159,13 @@ static int open_maildir(struct slice path, struct err *e)
 	}
 	memcpy(name, path.p, path.n);
 	name[path.n] = '\0';
-	if (mkdir(name, 0700) && errno != EEXIST) {
-		failed(e, name);
+	if (mkdir(name, 0700)) {
+		if (errno != EEXIST) {
+			failed(e, name);
+			return -1;
+		}
+	} else if (!sync_parent(name, e)) {
+		rmdir(name);
 		return -1;
 	}
 	dir = open(name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -152,10 +174,18 @@ static int open_maildir(struct slice path, struct err *e)
 		return -1;
 	}
 	for (size_t i = 0; i < sizeof subs / sizeof *subs; i++)
-		if (mkdirat(dir, subs[i], 0700) && errno != EEXIST) {
+		if (!mkdirat(dir, subs[i], 0700)) {
+			made = true;
+		} else if (errno != EEXIST) {
 			failed(e, subs[i]);
 			return -1;
 		}
+	if (made && fsync(dir)) {
+		failed(e, "sync of the directory");
+		for (size_t i = 0; i < sizeof subs / sizeof *subs; i++)
+			unlinkat(dir, subs[i], AT_REMOVEDIR);
+		return -1;
+	}
 	return fd_steal(&dir);
 }
 

@@ -54,6 +54,15 @@ bool log_append(struct spool *s)
 	return true;
 }
 
+/* The names of bodies in files, before any record speaks of them: a crash may leave a name without
+ * a record, which is dropped at the next start, and never the other way round. */
+static bool sync_names(struct spool *s)
+{
+	if (!s->large_changed || FAULT("spool_no_sync"))
+		return true;
+	return fsync(s->large) == 0;
+}
+
 bool log_sync(struct spool *s)
 {
 	if (FAULT("spool_no_sync"))
@@ -62,8 +71,6 @@ bool log_sync(struct spool *s)
 		errno = EIO;
 		return false;
 	}
-	if (s->large_changed && fsync(s->large))
-		return false;
 	return fdatasync(log_active(s)->fd) == 0;
 }
 
@@ -245,6 +252,8 @@ static bool commit_some(struct spool *s, struct spool_op *const *ops, size_t n, 
 	if (move && !s->short_of_space)
 		log_move_some(s, move, &end);
 	*ret_done = build(s, ops, n, !s->short_of_space, &end);
+	if (s->n_pending && !sync_names(s))
+		return break_down(s, ops, n, &m, errno, e);
 	if (s->n_pending && !log_append(s)) {
 		int why = errno;
 
@@ -292,7 +301,7 @@ bool log_commit(struct spool *s, struct spool_op *const *ops, size_t n, struct e
 
 bool log_commit_copies(struct spool *s, uint64_t end)
 {
-	if (!log_append(s) || !log_sync(s))
+	if (!sync_names(s) || !log_append(s) || !log_sync(s))
 		return false;
 	believe(s, end);
 	log_clear_batch(s);
