@@ -27,6 +27,7 @@ static void run(struct server *s, struct job **jobs, size_t n)
 	if (!s->spool_backend->commit(s->spool, ops, n, &e) &&
 	    !atomic_exchange(&s->spool_broken, true))
 		log_event(LOG_SPOOL_FAILED, F_CSTR("reason", e.text));
+	FAULT_DIE("before_answer");
 }
 
 void commit_run(struct job **jobs, size_t n, void *server)

@@ -1,5 +1,6 @@
 #include "serve/deliver.h"
 
+#include "base/fault.h"
 #include "ops/clock.h"
 #include "ops/log.h"
 #include "serve/capture.h"
@@ -180,6 +181,7 @@ void deliver_settle(struct deliver *d, const struct spool_ticket *t,
 	struct spool_verdict *verdicts;
 	uint32_t pending;
 
+	FAULT_DIE("before_outcome");
 	if (!s)
 		goto unsettled;
 	arena_init(&s->arena, n * (sizeof *verdicts + 1024) + 4096);

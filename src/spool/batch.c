@@ -1,6 +1,7 @@
 /* spool/batch.c -- the records of a commit, built in memory, and taken out of it again. */
 #include "spool/log_impl.h"
 
+#include "base/fault.h"
 #include "base/must.h"
 #include "spool/crc32c.h"
 
@@ -185,6 +186,7 @@ static bool name_file(struct spool *s, const struct spool_content *c, struct id 
 			return false;
 	}
 	s->large_changed = true;
+	FAULT_DIE("spool_named");
 	return true;
 }
 

@@ -249,8 +249,10 @@ static bool commit_some(struct spool *s, struct spool_op *const *ops, size_t n, 
 	s->first = s->sequence;
 	m = log_mark(s, end);
 	/* Copies come before outcomes, which then stand behind both copies of their message. */
-	if (move && !s->short_of_space)
+	if (move && !s->short_of_space) {
 		log_move_some(s, move, &end);
+		FAULT_DIE("spool_moving");
+	}
 	*ret_done = build(s, ops, n, !s->short_of_space, &end);
 	if (s->n_pending && !sync_names(s))
 		return break_down(s, ops, n, &m, errno, e);
@@ -272,12 +274,14 @@ static bool commit_some(struct spool *s, struct spool_op *const *ops, size_t n, 
 			return break_down(s, ops, n, &m, why, e);
 		}
 	}
+	FAULT_DIE("spool_written");
 	if (s->n_pending && !log_sync(s)) {
 		int why = errno;
 
 		take_back(s);
 		return break_down(s, ops, n, &m, why, e);
 	}
+	FAULT_DIE("spool_synced");
 	if (s->n_pending)
 		believe(s, end);
 	log_clear_batch(s);

@@ -1,6 +1,7 @@
 #include "spool/fact.h"
 
 #include "base/auto.h"
+#include "base/fault.h"
 #include "base/map.h"
 #include "spool/crc32c.h"
 #include "spool/wire.h"
@@ -168,6 +169,7 @@ void summary_write(int dir, const struct segment *s, uint64_t next_sequence,
 	char name[32], raw[SUMMARY_HEADER];
 	struct buf b = { .p = raw, .cap = sizeof raw, .max = sizeof raw };
 	AUTO_FD fd = -1;
+	bool ok;
 
 	if (facts->failed)
 		return;
@@ -183,8 +185,10 @@ void summary_write(int dir, const struct segment *s, uint64_t next_sequence,
 	put_int(&b, crc32c(0, buf_slice(&b)), 4);
 	fd = openat(dir, name, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
 	/* Not synced: what a crash leaves of it is found unsound, and the segment is read. */
-	if (fd >= 0 && !(segment_write(fd, 0, raw, sizeof raw) &&
-			 segment_write(fd, sizeof raw, facts->p, facts->n)))
+	ok = fd >= 0 && segment_write(fd, 0, raw, sizeof raw);
+	FAULT_DIE("spool_summary");
+	ok = ok && segment_write(fd, sizeof raw, facts->p, facts->n);
+	if (fd >= 0 && !ok)
 		unlinkat(dir, name, 0);
 }
 

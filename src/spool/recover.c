@@ -6,6 +6,7 @@
 #include "spool/log_impl.h"
 
 #include "base/auto.h"
+#include "base/fault.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -444,7 +445,9 @@ bool log_recover(struct spool *s, struct err *e)
 		}
 		if (!read_segment(s, seg, i + 1 == s->n_segments, e))
 			return false;
+		FAULT_DIE("spool_recovering");
 	}
 	drop_orphans(s);
+	FAULT_DIE("spool_recovered");
 	return true;
 }

@@ -1,6 +1,7 @@
 #include "spool/segment.h"
 
 #include "base/auto.h"
+#include "base/fault.h"
 #include "spool/crc32c.h"
 
 #include <errno.h>
@@ -167,6 +168,7 @@ bool segment_create(int dir, struct segment *s, uint64_t size, bool zero, struct
 	if (!recycled && !(zero && fill_zeros(fd, size)) && posix_fallocate(fd, 0, (off_t)size) &&
 	    ftruncate(fd, 0))
 		return failed(e, "new segment");
+	FAULT_DIE("spool_new_segment");
 	segment_name(s->number, "log", name);
 	if (!segment_write(fd, 0, &h, sizeof h) || !segment_write(fd, COPY, &h, sizeof h) ||
 	    fsync(fd) || renameat(dir, fresh, dir, name) || fsync(dir) || fstat(fd, &st)) {

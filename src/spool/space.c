@@ -1,6 +1,7 @@
 #include "spool/log_impl.h"
 
 #include "base/auto.h"
+#include "base/fault.h"
 #include "ops/clock.h"
 
 #include <errno.h>
@@ -74,6 +75,7 @@ bool log_rotate(struct spool *s, struct err *e)
 		segment_close(&next);
 		return err_set(e, ERR_LATER, "spool: out of memory");
 	}
+	FAULT_DIE("spool_rotated");
 	summary_write(s->dir, old, s->sequence, &s->facts);
 	buf_clear(&s->facts);
 	if (s->facts.cap > (8u << 20))
@@ -96,7 +98,9 @@ static void retire_oldest(struct spool *s)
 	keep = old->refs == 1 && !old->handed_out && !s->short_of_space &&
 	       old->size >= s->segment_bytes && old->size <= 2 * s->segment_bytes;
 	pthread_mutex_unlock(&s->lock);
+	FAULT_DIE("spool_retiring");
 	segment_retire(s->dir, old, keep);
+	FAULT_DIE("spool_retired");
 	log_let_go(s, old);
 }
 
