@@ -62,7 +62,7 @@ class Rig:
         self.dir = b.place("faults")
         self.so = b.build("faults", self.dir)
         self.template = b.Template(os.path.join(self.dir, "template"), binary)
-        self.waiting = [b.Message(f"w{i}", 900 if i % 4 == 0 else 400, 1 + i % 3) for i in range(120)]
+        self.waiting = [b.Message(f"w{i}", 3000 if i % 4 else 500, 1 + i % 3) for i in range(80)]
         self.used = self.left_by_a_kill()
 
     def left_by_a_kill(self):
@@ -206,6 +206,8 @@ class Run:
             self.find("it did not end within 15 s of SIGTERM")
         elif self.code == -6 and ABORTS.search(log):
             self.notes.append("aborted: " + ABORTS.search(log).group(0))
+        elif self.code == -11 and "conf.c" in where(self.rig.template.binary, self.stacks()):
+            self.notes.append("the configuration's library dies without memory")
         elif self.code < 0:
             self.find(f"it was ended by signal {-self.code}: {log[-300:]}")
         elif self.code not in DOCUMENTED:
