@@ -165,8 +165,10 @@ struct slice submit_destination(struct arena *a, struct slice domain)
 	if (!domain.n || domain.p[0] != '[') {
 		struct err e;
 
-		return domain_canonical(domain, name, &n, &e) ? arena_dup(a, slice(name, n))
-							      : S("");
+		if (domain_canonical(domain, name, &n, &e))
+			return arena_dup(a, slice(name, n));
+		a->failed |= e.kind == ERR_LATER;
+		return S("");
 	}
 	literal = arena_dup(a, domain);
 	return literal.n <= 255 ? literal : S("");

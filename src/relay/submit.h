@@ -70,8 +70,8 @@ void submit_learn(struct store_handle *, uint64_t account, struct submit_questio
 /* Back on the loop: puts the answers into its cache. */
 void submit_remember(struct sender_cache *, uint64_t account, const struct submit_question *);
 
-/* The destination a recipient's domain is queued by: lower case, A-labels. Empty: memory is out,
- * or the domain cannot be written in A-labels. */
+/* The destination a recipient's domain is queued by: lower case, A-labels. Empty: memory is out
+ * (the arena has failed), or the domain cannot be written in A-labels. */
 struct slice submit_destination(struct arena *, struct slice domain);
 
 #endif

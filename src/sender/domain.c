@@ -76,12 +76,12 @@ static bool numeric_end(struct slice s)
 bool domain_canonical(struct slice spelled, char ret[DOMAIN_NAME_MAX + 1], size_t *ret_n,
 		      struct err *e)
 {
-	struct buf name;
+	char room[DOMAIN_NAME_MAX]; /* what is no name may not depend on memory */
+	struct buf name = { .p = room, .cap = sizeof room, .max = sizeof room };
 	bool ok = true;
 
 	if (slice_ends(spelled, S("."))) /* RFC 1034 3.1: the same name, said in full */
 		spelled.n--;
-	buf_init(&name, DOMAIN_NAME_MAX);
 	if (ascii_only(spelled))
 		buf_add(&name, spelled);
 	else
@@ -96,7 +96,6 @@ bool domain_canonical(struct slice spelled, char ret[DOMAIN_NAME_MAX + 1], size_
 		if (ret_n)
 			*ret_n = name.n;
 	}
-	buf_done(&name);
 	return ok;
 }
 

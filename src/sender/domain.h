@@ -23,7 +23,7 @@ struct domain {
 
 /* Any spelling of a domain (U-labels or A-labels, any case, a final dot) as the one that is
  * compared: A-labels, lower case, letters, digits and hyphens, at least two labels. ERR_INPUT:
- * no such name; *ret_n may be NULL. ret is NUL-terminated. */
+ * no such name; ERR_LATER: no memory; *ret_n may be NULL. ret is NUL-terminated. */
 bool domain_canonical(struct slice spelled, char ret[DOMAIN_NAME_MAX + 1], size_t *ret_n,
 		      struct err *e);
 

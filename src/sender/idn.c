@@ -27,7 +27,8 @@ bool idn_to_ascii(struct slice name, struct buf *out, struct err *e)
 	in[name.n] = 0;
 	rc = idn2_to_ascii_8z(in, &ascii, IDN2_NFC_INPUT | IDN2_NONTRANSITIONAL);
 	if (rc != IDN2_OK)
-		return err_set(e, ERR_INPUT, "not a domain name: %s", idn2_strerror(rc));
+		return err_set(e, rc == IDN2_MALLOC ? ERR_LATER : ERR_INPUT,
+			       "not a domain name: %s", idn2_strerror(rc));
 	/* UTS 46 also reads other full stops as dots. Who reads the address later may not, so a
 	 * name whose labels depend on that is none. */
 	if (dots(slice_str(ascii)) != dots(name)) {

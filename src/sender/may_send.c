@@ -62,9 +62,12 @@ enum sender_verdict sender_may_use(struct store_handle *h, uint64_t account, str
 	uint64_t generation = store_generation(store_of(h));
 	char name[DOMAIN_NAME_MAX + 1];
 	enum sender_verdict v;
+	struct err why = { 0 };
 	size_t n;
 
-	if (!domain_canonical(domain, name, &n, NULL)) {
+	if (!domain_canonical(domain, name, &n, &why)) {
+		if (why.kind != ERR_INPUT)
+			return err_set(e, why.kind, "%s", why.text), SENDER_UNKNOWN;
 		v = SENDER_NO;
 	} else {
 		if (!store_begin(h, STORE_READ, e))

@@ -262,7 +262,10 @@ void smtp_in_ask_rcpt(struct conn *c, const struct smtp_event *ev)
 	}
 	arena_init(&scratch, 8192);
 	dest = submit_destination(&scratch, ev->path->domain);
-	if (!dest.n)
+	if (scratch.failed)
+		smtp_in_answer(c, ev->question, 452, "4.3.1",
+			       S("Out of memory, try again later"));
+	else if (!dest.n)
 		smtp_in_answer(c, ev->question, 553, "5.1.2", S("Recipient domain is not valid"));
 	else if (!route_for(&s->routes, dest))
 		smtp_in_answer(c, ev->question, 550, "5.4.4", S("No route to this domain"));
