@@ -29,18 +29,18 @@ IN_FLIGHT = 64
 
 
 class Kills:
-    def __init__(self, dir, binary, seed):
-        self.dir, self.rng = dir, random.Random(seed)
+    def __init__(self, dir, binary, seed, also=None):
+        self.dir, self.rng, self.also = dir, random.Random(seed), also
         self.sink = Sink(dir)
         self.template = b.Template(os.path.join(dir, "template"), binary)
         self.dump = powercut.build_dump(dir)
-        routes = {("route", "capture"): None,
+        self.routes = {("route", "capture"): None,
                   ("route", "sink"): {"domains": ["d0.example"], "type": "smarthost",
                                       "host": "127.0.0.1", "port": self.sink.port, "tls": "none"},
                   ("route", "nowhere"): b.NOWHERE[("route", "nowhere")],
                   "retry": {"first": "50ms", "max": "10s"}}
-        self.box = b.Box(self.template, os.path.join(dir, "box"), routes)
-        self.sent, self.acked, self.kills = {}, [], []
+        self.box = b.Box(self.template, os.path.join(dir, "box"), self.routes)
+        self.sent, self.acked, self.kills, self.life = {}, [], {}, 0
         self.how = collections.Counter()
         self.bad = []
 
@@ -80,11 +80,19 @@ class Kills:
         if code is not None and code != -9:
             self.bad.append(f"{how}: the server ended with {code}: {self.box.log[-400:]}")
         self.box.kill()
-        self.kills.append(time.monotonic())
+        self.kills[self.life] = (time.monotonic(), how)
         self.how[how] += 1
+
+    def new_life(self):
+        """Each process goes by a name of its own, which the next hop hears."""
+        self.life += 1
+        self.box.configure(dict(self.routes, hostname=f"n{self.life}.signet.test"))
 
     def start(self, how, env=None):
         """False: it is dead already."""
+        if self.also:
+            env = {"SIGNET_FAULT": ",".join([self.also, *(env or {}).values()])}
+        self.new_life()
         self.box.start(env=env)
         try:
             return self.box.wait_up()
@@ -100,6 +108,7 @@ class Kills:
             how, env = point, {"SIGNET_FAULT": f"{point}@{rng.randint(1, max(1, POINTS[point]))}"}
         for _ in range(rng.choice((0, 0, 1, 3))):
             # Killed while it starts: the next start must not care.
+            self.new_life()
             self.box.start()
             time.sleep(rng.random() * 0.02)
             self.killed("starting")
@@ -148,14 +157,14 @@ class Kills:
             self.bad.append(f"{damaged} set aside")
         got, twice = collections.defaultdict(set), []
         first = {}
-        for when, tag, sum_, to in self.sink.taken():
+        for when, who, tag, sum_, to in self.sink.taken():
             m = self.sent.get(tag)
             if not m or hashlib.sha256(m.body.encode()).hexdigest() != sum_ or not set(to) <= set(m.rcpts):
                 self.bad.append(f"the next hop got what nobody sent: {tag} for {to}")
                 continue
             if tag in first:
-                twice.append((first[tag], when))
-            first[tag] = when
+                twice.append((first[tag], (when, who)))
+            first[tag] = (when, who)
             got[tag] |= set(to)
         lost = [t for m in self.acked for t in m.rcpts
                 if t not in got[m.tag] and there.get(m.tag, {}).get(t) != "pending"]
@@ -165,16 +174,17 @@ class Kills:
         self.lost, self.twice = len(lost), twice
 
     def judge(self, twice):
-        """Each lies on both sides of a kill, and no kill has more than can be in flight."""
+        """Each came from two processes, and the first was killed with no more than can be in
+        flight."""
         each = collections.Counter()
         self.age = 0.0
-        for a, z in twice:
-            between = [k for k in self.kills if a <= k <= z]
-            if not between:
-                self.bad.append(f"delivered twice, and no kill between {a} and {z}")
+        for (when, who), (_, again) in twice:
+            life = int(who[1:].partition(".")[0])
+            if who == again or life not in self.kills:
+                self.bad.append(f"delivered twice without a kill, by {who} and {again}")
                 continue
-            each[between[0]] += 1
-            self.age = max(self.age, between[0] - a)
+            each[life] += 1
+            self.age = max(self.age, self.kills[life][0] - when)
         self.most = max(each.values(), default=0)
         if self.most > IN_FLIGHT:
             self.bad.append(f"{self.most} delivered twice by one kill: more than can be in flight")
@@ -184,11 +194,12 @@ class Kills:
         self.sink.stop()
 
 
-def go(cycles, seed, say=print, binary=None, env=None):
+def go(cycles, seed, say=print, binary=None, also=None):
+    """also: a fault that every server has besides. Returns the findings."""
     dir = b.place("kill")
     k = None
     try:
-        k = Kills(dir, binary or paths.SIGNET_FAULTS, seed)
+        k = Kills(dir, binary or paths.SIGNET_FAULTS, seed, also)
         for i in range(cycles):
             k.cycle(i)
             if i % 100 == 99:

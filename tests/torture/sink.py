@@ -1,5 +1,6 @@
 """A next hop in a process of its own: takes everything, writes a line for each message it answered
-with 250 into a file: when, tag, digest of the body, recipients."""
+with 250 into a file: when, by which name the sender said EHLO, tag, digest of the body,
+recipients."""
 import asyncio
 import hashlib
 import os
@@ -12,7 +13,7 @@ from lab import paths
 
 class Talk(asyncio.Protocol):
     def __init__(self, out):
-        self.out, self.buffer, self.data, self.to = out, b"", None, []
+        self.out, self.buffer, self.data, self.to, self.who = out, b"", None, [], "-"
 
     def connection_made(self, transport):
         self.transport = transport
@@ -40,6 +41,7 @@ class Talk(asyncio.Protocol):
     def command(self, line):
         word = line[:4].upper()
         if word == "EHLO":
+            self.who = line[5:].strip()
             self.say("250-sink.example\r\n250-8BITMIME\r\n250 PIPELINING")
         elif word == "MAIL":
             self.to = []
@@ -61,7 +63,7 @@ class Talk(asyncio.Protocol):
         head, _, body = data.partition(b"\r\n\r\n")
         m = re.search(rb"(?m)^Subject: tag-(\S+)-\r?$", head)
         # Written down before it is answered: what the sender heard of is here.
-        self.out.write(f"{time.monotonic():.6f} {m.group(1).decode() if m else '-'} "
+        self.out.write(f"{time.monotonic():.6f} {self.who} {m.group(1).decode() if m else '-'} "
                        f"{hashlib.sha256(body).hexdigest()} {' '.join(self.to)}\n")
         self.out.flush()
         self.say("250 2.0.0 Ok")
@@ -91,10 +93,10 @@ class Sink:
             await s.serve_forever()
 
     def taken(self):
-        """[(when, tag, digest, recipients)]"""
+        """[(when, who, tag, digest, recipients)]"""
         with open(self.path, encoding="utf-8") as f:
             lines = [x.split() for x in f if x.endswith("\n")]
-        return [(float(x[0]), x[1], x[2], x[3:]) for x in lines]
+        return [(float(x[0]), x[1], x[2], x[3], x[4:]) for x in lines]
 
     def stop(self):
         if self.pid:
