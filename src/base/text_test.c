@@ -167,6 +167,9 @@ static void times(void **state)
 		time_add_rfc3339(&b, rows[i].ms);
 		if (!slice_eq(buf_slice(&b), rows[i].log))
 			fail_msg("row %zu: %.*s", i, SLICE_ARG(buf_slice(&b)));
+		buf_clear(&b);
+		time_add_clock(&b, rows[i].ms);
+		assert_true(slice_eq(buf_slice(&b), slice(rows[i].log.p + 11, 8)));
 		buf_done(&b);
 	}
 }

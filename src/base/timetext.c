@@ -75,3 +75,11 @@ void time_add_rfc3339(struct buf *out, uint64_t unix_ms)
 	*p++ = 'Z';
 	buf_add(out, slice(all, (size_t)(p - all)));
 }
+
+void time_add_clock(struct buf *out, uint64_t unix_ms)
+{
+	struct tm tm = utc(unix_ms);
+	char all[sizeof "22:43:16"], *p = clock_time(all, &tm);
+
+	buf_add(out, slice(all, (size_t)(p - all)));
+}

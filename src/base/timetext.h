@@ -8,5 +8,7 @@
 void time_add_rfc5322(struct buf *out, uint64_t unix_ms);
 /* RFC 3339: "2026-11-23T22:43:16.042Z". */
 void time_add_rfc3339(struct buf *out, uint64_t unix_ms);
+/* Of the day: "22:43:16". */
+void time_add_clock(struct buf *out, uint64_t unix_ms);
 
 #endif

@@ -90,7 +90,7 @@ const struct conf_option conf_options[] = {
 	{ IN_DELIVERY, "quit",     CONF_DURATION, TOP(delivery.quit),     "10s", 100, 1 HOUR, NULL, "QUIT" },
 	{ IN_DELIVERY, "idle",     CONF_DURATION, TOP(delivery.idle),     "5s", 0, 5 MIN, NULL, "a connection kept for the next message" },
 
-	{ IN_LOG, "format", CONF_CHOICE, TOP(log.format), "json", 0, 0, "json logfmt", "form of the lines" },
+	{ IN_LOG, "format", CONF_CHOICE, TOP(log.format), "json", 0, 0, "json logfmt text", "form of the lines; text: for the eye, not for programs" },
 
 	{ IN_LINKS, "basic_auth",      CONF_STRING, TOP(links.basic_auth),      "https://signet.example/docs/api-keys", 1, 300, NULL, "in the refusal of an address as user name" },
 	{ IN_LINKS, "sender_identity", CONF_STRING, TOP(links.sender_identity), "https://signet.example/docs/sender-identity", 1, 300, NULL, "in the refusal of a foreign From" },

@@ -18,6 +18,8 @@
 /* Lines are gathered this long before they are written: under load a wake, a poll and a write serve
  * many lines, not one. */
 #define GATHER_MS 5
+/* Of an event's name, for people: so that what follows stands in a column. */
+#define NAME_WIDTH 18
 /* Written at once. Small enough that poll's word holds for a pipe: it never blocks such a write. */
 #define WRITE_MAX 4096
 
@@ -77,11 +79,26 @@ static void add_escaped(struct buf *out, struct slice s)
 	}
 }
 
+/* One word as it stands: nobody takes it for two, or for a field. */
+static bool is_word(struct slice s)
+{
+	for (size_t i = 0; i < s.n; i++)
+		if (s.p[i] <= ' ' || s.p[i] > '~' || s.p[i] == '"' || s.p[i] == '\\' ||
+		    s.p[i] == '=')
+			return false;
+	return s.n && s.n <= LOG_TEXT_MAX;
+}
+
 static void add_field(struct buf *out, enum log_format format, const struct log_field *f)
 {
 	bool json = format == LOG_JSON;
 	bool quoted = f->kind == LOG_TEXT || (json && f->kind == LOG_ID);
 
+	if (format == LOG_PEOPLE && f->kind == LOG_TEXT) {
+		if (!f->text.n)
+			return;
+		quoted = !is_word(f->text);
+	}
 	buf_add(out, json ? S(",\"") : S(" "));
 	buf_add(out, slice_str(f->name));
 	buf_add(out, json ? S("\":") : S("="));
@@ -102,6 +119,20 @@ void log_line(struct buf *out, enum log_format format, uint64_t unix_ms, enum lo
 {
 	bool json = format == LOG_JSON;
 
+	if (format == LOG_PEOPLE) {
+		struct slice word = slice_str(names[name]);
+
+		time_add_clock(out, unix_ms);
+		buf_addc(out, ' ');
+		for (size_t i = 0; i < word.n; i++)
+			buf_addc(out, word.p[i] == '_' ? ' ' : word.p[i]);
+		for (size_t i = word.n; i < NAME_WIDTH; i++)
+			buf_addc(out, ' ');
+		for (size_t i = 0; i < n; i++)
+			add_field(out, format, &fields[i]);
+		buf_addc(out, '\n');
+		return;
+	}
 	buf_add(out, json ? S("{\"time\":\"") : S("time="));
 	time_add_rfc3339(out, unix_ms);
 	buf_add(out, json ? S("\",\"event\":\"") : S(" event="));

@@ -22,7 +22,9 @@ enum log_name {
 	    LOG_NAMES
 };
 
-enum log_format { LOG_JSON, LOG_LOGFMT };
+/* LOG_PEOPLE: to be read by eye, not by programs: the time of day (UTC), quotes only where they are
+ * needed, nothing for what is empty. */
+enum log_format { LOG_JSON, LOG_LOGFMT, LOG_PEOPLE };
 
 enum log_kind { LOG_TEXT, LOG_NUMBER, LOG_BOOL, LOG_ID };
 

@@ -52,6 +52,21 @@ static void test_lines(void **state)
 	assert_line(LOG_JSON, NULL, 0,
 		    "{\"time\":\"2026-11-23T22:43:16.042Z\",\"event\":\"message_accepted\"}\n");
 
+	assert_line(
+	    LOG_PEOPLE, fields, 5,
+	    "22:43:16 message accepted   client=192.0.2.1 size=18446744073709551615 tls=true "
+	    "resumed=false\n");
+	assert_line(LOG_PEOPLE, NULL, 0, "22:43:16 message accepted  \n");
+	const struct log_field odd[] = {
+		F_CSTR("a", "two words"),   F_CSTR("b", "x\n22:43:17 message accepted"),
+		F_CSTR("c", "a=b"),         F_CSTR("d", "\"q\""),
+		F_CSTR("e", "caf\xc3\xa9"), F_CSTR("f", "\x1b[2J"),
+	};
+	assert_line(LOG_PEOPLE, odd, 6,
+		    "22:43:16 message accepted   a=\"two words\" "
+		    "b=\"x\\u000a22:43:17 message accepted\" c=\"a=b\" d=\"\\\"q\\\"\" "
+		    "e=\"caf\xc3\xa9\" f=\"\\u001b[2J\"\n");
+
 	memset(&id, 0, sizeof id);
 	with_id = F_ID("message", id);
 	struct buf text, want;

@@ -160,7 +160,9 @@ static bool write_conf(int dir, const char *hostname, bool demo, struct err *e)
 			      "  domains = {\"*\"}\n"
 			      "  type    = capture\n"
 			      "  path    = \"capture\"\n"
-			      "}\n"));
+			      "}\n\n"
+			      "# To watch it by eye; the default, json, is for programs.\n"
+			      "log { format = text }\n"));
 	else
 		buf_add(
 		    &t,

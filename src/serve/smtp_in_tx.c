@@ -263,8 +263,7 @@ void smtp_in_ask_rcpt(struct conn *c, const struct smtp_event *ev)
 	arena_init(&scratch, 8192);
 	dest = submit_destination(&scratch, ev->path->domain);
 	if (scratch.failed)
-		smtp_in_answer(c, ev->question, 452, "4.3.1",
-			       S("Out of memory, try again later"));
+		smtp_in_answer(c, ev->question, 452, "4.3.1", S("Out of memory, try again later"));
 	else if (!dest.n)
 		smtp_in_answer(c, ev->question, 553, "5.1.2", S("Recipient domain is not valid"));
 	else if (!route_for(&s->routes, dest))

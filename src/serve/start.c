@@ -615,6 +615,13 @@ static void run(struct running *r)
 		pthread_join(r->threads[i], NULL);
 }
 
+static enum log_format log_format(struct slice word)
+{
+	return slice_eq(word, S("text"))     ? LOG_PEOPLE
+	       : slice_eq(word, S("logfmt")) ? LOG_LOGFMT
+					     : LOG_JSON;
+}
+
 int serve_run(const char *config)
 {
 	struct running r = { 0 };
@@ -631,8 +638,7 @@ int serve_run(const char *config)
 	r.server.conf = conf_read(config, &e);
 	if (!r.server.conf)
 		return complain(EXIT_CONFIG_WRONG, e.text);
-	if (!log_start(STDERR_FILENO,
-		       slice_eq(r.server.conf->log.format, S("json")) ? LOG_JSON : LOG_LOGFMT, &e))
+	if (!log_start(STDERR_FILENO, log_format(r.server.conf->log.format), &e))
 		return complain(EXIT_FAILED, e.text);
 	ok = open_all(&r, &e);
 	if (ok) {

@@ -85,6 +85,11 @@ def test_init_prints_a_key_once_and_commands_that_work(lab):
     text = open(log, encoding="utf-8").read()
     check(keys.pop() not in text, "the key is in the log")
     end()
+    text = open(log, encoding="utf-8").read()
+    for line in (r"authentication .* result=ok", r"message accepted .* from=hello@demo\.example",
+                 r"outcome .* to=you@example\.com outcome=delivered"):
+        n = len(re.findall(rf"^\d\d:\d\d:\d\d {line}", text, re.M))
+        check(n == 2, "a line for people, for each message", line, n, text)
     check(p.returncode == 0, "exit code", p.returncode)
 
 

@@ -274,15 +274,6 @@ def test_connections_per_account(lab):
         c.close()
 
 
-def test_connections_in_all(lab):
-    s = lab.signet({"limits": {"connections": 4}})
-    held = [s.raw("starttls") for _ in range(4)]
-    with raw.Raw(s.port("starttls")) as c:
-        reply(c.greeting, "421 4.7.0 *")
-    for c in held:
-        c.close()
-
-
 def test_replies_that_nobody_reads(lab):
     """The server stops reading when its replies are not taken; its memory does not grow."""
     s = lab.signet({"limits": {"commands": 0}})

@@ -33,17 +33,49 @@
 
 /* The order is the layout of state.counts: tests/torture/faults.py has the same list. */
 enum call {
-	WRITE, PWRITE, PWRITEV, WRITEV, READ, PREAD, FSYNC, FDATASYNC, OPEN, OPENAT, RENAME, LINK,
-	UNLINK, MKDIR, MMAP, FALLOCATE, FTRUNCATE, SOCKET, BIND, LISTEN, ACCEPT, CONNECT, SEND, RECV,
-	GETRANDOM, EPOLL_CREATE, EPOLL_CTL, EPOLL_WAIT, EVENTFD, THREAD, MALLOC, CALLOC, REALLOC,
+	WRITE,
+	PWRITE,
+	PWRITEV,
+	WRITEV,
+	READ,
+	PREAD,
+	FSYNC,
+	FDATASYNC,
+	OPEN,
+	OPENAT,
+	RENAME,
+	LINK,
+	UNLINK,
+	MKDIR,
+	MMAP,
+	FALLOCATE,
+	FTRUNCATE,
+	SOCKET,
+	BIND,
+	LISTEN,
+	ACCEPT,
+	CONNECT,
+	SEND,
+	RECV,
+	GETRANDOM,
+	EPOLL_CREATE,
+	EPOLL_CTL,
+	EPOLL_WAIT,
+	EVENTFD,
+	THREAD,
+	MALLOC,
+	CALLOC,
+	REALLOC,
 	CALLS
 };
 
 static const char *const names[CALLS] = {
-	"write", "pwrite", "pwritev", "writev", "read", "pread", "fsync", "fdatasync", "open",
-	"openat", "rename", "link", "unlink", "mkdir", "mmap", "fallocate", "ftruncate", "socket",
-	"bind", "listen", "accept", "connect", "send", "recv", "getrandom", "epoll_create",
-	"epoll_ctl", "epoll_wait", "eventfd", "thread", "malloc", "calloc", "realloc"
+	"write",     "pwrite",       "pwritev",   "writev",     "read",      "pread",
+	"fsync",     "fdatasync",    "open",      "openat",     "rename",    "link",
+	"unlink",    "mkdir",        "mmap",      "fallocate",  "ftruncate", "socket",
+	"bind",      "listen",       "accept",    "connect",    "send",      "recv",
+	"getrandom", "epoll_create", "epoll_ctl", "epoll_wait", "eventfd",   "thread",
+	"malloc",    "calloc",       "realloc"
 };
 
 #define FRAMES 8
@@ -79,11 +111,19 @@ static int error_of(const char *name)
 	static const struct {
 		const char *name;
 		int error;
-	} all[] = { { "EIO", EIO },	  { "ENOSPC", ENOSPC },	  { "EINTR", EINTR },
-		    { "EMFILE", EMFILE }, { "ENOMEM", ENOMEM },	  { "EAGAIN", EAGAIN },
-		    { "ENOBUFS", ENOBUFS }, { "ECONNREFUSED", ECONNREFUSED },
-		    { "ECONNRESET", ECONNRESET }, { "EROFS", EROFS }, { "EACCES", EACCES },
-		    { "ECONNABORTED", ECONNABORTED }, { "EADDRINUSE", EADDRINUSE } };
+	} all[] = { { "EIO", EIO },
+		    { "ENOSPC", ENOSPC },
+		    { "EINTR", EINTR },
+		    { "EMFILE", EMFILE },
+		    { "ENOMEM", ENOMEM },
+		    { "EAGAIN", EAGAIN },
+		    { "ENOBUFS", ENOBUFS },
+		    { "ECONNREFUSED", ECONNREFUSED },
+		    { "ECONNRESET", ECONNRESET },
+		    { "EROFS", EROFS },
+		    { "EACCES", EACCES },
+		    { "ECONNABORTED", ECONNABORTED },
+		    { "EADDRINUSE", EADDRINUSE } };
 
 	for (size_t i = 0; i < sizeof all / sizeof *all; i++)
 		if (!strcmp(all[i].name, name))
@@ -120,7 +160,8 @@ static void parse(const char *text)
 		*at = '\0';
 		fault.site = strtoull(at + 1, NULL, 16);
 	}
-	for (fault.call = 0; fault.call < CALLS && strcmp(names[fault.call], field[0]); fault.call++)
+	for (fault.call = 0; fault.call < CALLS && strcmp(names[fault.call], field[0]);
+	     fault.call++)
 		;
 	fault.n = strtoull(field[1], NULL, 10);
 	fault.short_ = !strcmp(field[2], "short");
@@ -139,7 +180,8 @@ __attribute__((constructor)) static void start(void)
 
 	if (fd < 0)
 		return;
-	p = (void *)syscall(SYS_mmap, NULL, sizeof *state, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	p = (void *)syscall(SYS_mmap, NULL, sizeof *state, PROT_READ | PROT_WRITE, MAP_SHARED, fd,
+			    0);
 	syscall(SYS_close, fd);
 	if (p == MAP_FAILED)
 		abort();
@@ -238,22 +280,22 @@ static size_t half(size_t n)
 	return n > 1 ? n / 2 : n;
 }
 
-#define REAL(name) \
-	static __typeof__(name) *real; \
-	if (!real) { \
-		inside++; \
-		real = (__typeof__(name) *)dlsym(RTLD_NEXT, #name); \
-		inside--; \
+#define REAL(name)                                                                                 \
+	static __typeof__(name) *real;                                                             \
+	if (!real) {                                                                               \
+		inside++;                                                                          \
+		real = (__typeof__(name) *)dlsym(RTLD_NEXT, #name);                                \
+		inside--;                                                                          \
 	}
 /* A call whose length can be cut. */
-#define CUT(which, n) \
-	if (strikes(which)) { \
-		if (!fault.short_) \
-			return -1; \
-		(n) = half(n); \
+#define CUT(which, n)                                                                              \
+	if (strikes(which)) {                                                                      \
+		if (!fault.short_)                                                                 \
+			return -1;                                                                 \
+		(n) = half(n);                                                                     \
 	}
-#define FAIL(which) \
-	if (strikes(which)) \
+#define FAIL(which)                                                                                \
+	if (strikes(which))                                                                        \
 		return -1;
 
 /* -- writing and reading -- */
@@ -284,8 +326,8 @@ static ssize_t short_vector(int fd, const struct iovec *v, int n, off64_t at, bo
 	/* Half of the first part that is not empty. */
 	for (int i = 0; i < n; i++)
 		if (v[i].iov_len)
-			return has_at ? syscall(SYS_pwrite64, fd, v[i].iov_base,
-						half(v[i].iov_len), at)
+			return has_at ? syscall(SYS_pwrite64, fd, v[i].iov_base, half(v[i].iov_len),
+						at)
 				      : syscall(SYS_write, fd, v[i].iov_base, half(v[i].iov_len));
 	return 0;
 }

@@ -25,9 +25,9 @@
 enum op { MADE = 1, NAMED, UNNAMED, RENAMED, DIRECTORY, WRITTEN, CUT, GROWN, SYNCING, SYNCED };
 
 struct head {
-	uint64_t bytes;	   /* of the file */
+	uint64_t bytes;        /* of the file */
 	_Atomic uint64_t used; /* up to here it is whole */
-	uint64_t sync;	   /* number of the last one */
+	uint64_t sync;         /* number of the last one */
 	pthread_mutex_t lock;
 };
 
@@ -152,9 +152,9 @@ static uint64_t parent(int dir, const char *path, const char **ret_name)
 	return r;
 }
 
-#define REAL(name) \
-	static __typeof__(name) *real; \
-	if (!real) \
+#define REAL(name)                                                                                 \
+	static __typeof__(name) *real;                                                             \
+	if (!real)                                                                                 \
 		real = (__typeof__(name) *)dlsym(RTLD_NEXT, #name);
 
 /* -- names -- */
@@ -193,13 +193,13 @@ static int opened(int dir, const char *path, int flags, mode_t mode)
 	return fd;
 }
 
-#define WITH_MODE \
-	mode_t mode = 0; \
-	if (flags & O_CREAT || (flags & O_TMPFILE) == O_TMPFILE) { \
-		va_list ap; \
-		va_start(ap, flags); \
-		mode = va_arg(ap, mode_t); \
-		va_end(ap); \
+#define WITH_MODE                                                                                  \
+	mode_t mode = 0;                                                                           \
+	if (flags & O_CREAT || (flags & O_TMPFILE) == O_TMPFILE) {                                 \
+		va_list ap;                                                                        \
+		va_start(ap, flags);                                                               \
+		mode = va_arg(ap, mode_t);                                                         \
+		va_end(ap);                                                                        \
 	}
 
 int open64(const char *path, int flags, ...)

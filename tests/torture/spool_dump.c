@@ -111,7 +111,8 @@ int main(int argc, char **argv)
 	n = b->damaged(s, 0, d, 64);
 	for (size_t i = 0; i < n; i++)
 		printf("damaged %s %s\n", d[i].where, d[i].reason);
-	for (struct id after = { 0 }; (n = b->list(s, &(struct spool_filter){ 0 }, &after, rows, 256));)
+	for (struct id after = { 0 };
+	     (n = b->list(s, &(struct spool_filter){ 0 }, &after, rows, 256));)
 		for (size_t i = 0; i < n; i++) {
 			show(s, rows[i].id);
 			after = rows[i].id;
