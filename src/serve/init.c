@@ -105,9 +105,10 @@ static void show_damage(void *arg, const struct spool_damage *d)
 int serve_salvage(const char *from, const char *to, bool json)
 {
 	struct spool_salvage s = { 0 };
+	struct spool_conf conf = { .path = slice_str(to) };
 	struct err e = { 0 };
 
-	if (!spool_salvage(slice_str(from), slice_str(to), show_damage, NULL, &s, &e))
+	if (!spool_salvage(slice_str(from), &conf, show_damage, NULL, &s, &e))
 		return complain(e.kind == ERR_CONFLICT ? 73
 				: e.kind == ERR_ABSENT ? 66
 						       : 75,

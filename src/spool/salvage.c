@@ -193,21 +193,20 @@ static bool open_old(struct salvage *v, struct slice path, struct err *e)
 	return log_recover(v->from, e);
 }
 
-bool spool_salvage(struct slice from, struct slice to,
+bool spool_salvage(struct slice from, const struct spool_conf *to,
 		   void (*damage)(void *arg, const struct spool_damage *), void *arg,
 		   struct spool_salvage *ret, struct err *e)
 {
 	struct salvage v = { .damage = damage, .arg = arg };
-	struct spool_conf conf = { .path = to };
 	bool ok = open_old(&v, from, e);
 
 	if (ok) {
-		v.to = spool_segments.open(&conf, e);
+		v.to = spool_segments.open(to, e);
 		ok = v.to;
 	}
 	if (ok && (v.to->n_segments != 1 || log_active(v.to)->end != SEGMENT_DATA ||
 		   log_active(v.to)->number != 1))
-		ok = err_set(e, ERR_CONFLICT, "spool: %.*s is not new", SLICE_ARG(to));
+		ok = err_set(e, ERR_CONFLICT, "spool: %.*s is not new", SLICE_ARG(to->path));
 	ok = ok && copy_all(&v, e);
 	spool_segments.close(v.to);
 	log_free(v.from);

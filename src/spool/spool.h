@@ -211,12 +211,12 @@ extern const struct spool_backend spool_memory;   /* for tests: durable until th
  * directory inside commit. The descriptor stays the caller's. */
 int spool_body_file(struct slice spool_path, struct err *e);
 
-/* Copies every sound message of a spool that does not open into a new one, and reports the rest
- * through damage(). Needs no server. */
+/* Copies every sound message of a spool that does not open into a new one, made as `to` says, and
+ * reports the rest through damage(). Needs no server. */
 struct spool_salvage {
 	uint64_t copied, lost;
 };
-bool spool_salvage(struct slice from, struct slice to,
+bool spool_salvage(struct slice from, const struct spool_conf *to,
 		   void (*damage)(void *arg, const struct spool_damage *), void *arg,
 		   struct spool_salvage *ret, struct err *e);
 

@@ -438,7 +438,8 @@ static void salvage_into_new(struct rig *r, unsigned least, unsigned lost)
 	char path[80];
 
 	snprintf(path, sizeof path, "%s-new", r->dir);
-	if (!spool_salvage(r->conf.path, slice_str(path), see, &seen, &done, &e))
+	if (!spool_salvage(r->conf.path, &(struct spool_conf){ .path = slice_str(path) }, see,
+			   &seen, &done, &e))
 		fail_msg("%s", e.text);
 	assert_int_equal(seen.n, done.lost);
 	assert_int_equal(done.lost, lost);
@@ -458,7 +459,7 @@ static void salvage_into_new(struct rig *r, unsigned least, unsigned lost)
 	assert_true(there >= least);
 	assert_int_equal(rig_count(&to).damaged, 0);
 	/* It must be new. */
-	assert_false(spool_salvage(r->conf.path, to.conf.path, NULL, NULL, &done, &e));
+	assert_false(spool_salvage(r->conf.path, &to.conf, NULL, NULL, &done, &e));
 	rig_end(&to);
 }
 
@@ -509,7 +510,8 @@ static void salvage_of_a_sound_one(void **state)
 	make_log(&r);
 	salvage_into_new(&r, ROT_MESSAGES, 0);
 	rig_open(&r);
-	assert_false(spool_salvage(r.conf.path, S("/nonexistent/x"), NULL, NULL, &done, &e));
+	assert_false(spool_salvage(r.conf.path, &(struct spool_conf){ .path = S("/nonexistent/x") },
+				   NULL, NULL, &done, &e));
 	assert_int_equal(e.kind, ERR_CONFLICT); /* in use */
 	rig_end(&r);
 }

@@ -188,7 +188,9 @@ static void salvage(void)
 	char to[80];
 
 	snprintf(to, sizeof to, "%s/new", dir);
-	(void)spool_salvage(slice_str(dir), slice_str(to), NULL, NULL, &done, NULL);
+	(void)spool_salvage(slice_str(dir),
+			    &(struct spool_conf){ .path = slice_str(to), .segment_bytes = 4096 },
+			    NULL, NULL, &done, NULL);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
