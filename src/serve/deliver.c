@@ -13,6 +13,8 @@
 /* A message in memory, at most; and deliveries looked at when a site fails. */
 #define LOAD_MAX (160u << 20)
 #define CHARGED  16
+/* How often outcomes without room are tried again. */
+#define AGAIN_MS 1000
 
 struct deliver {
 	struct home *home;
@@ -23,10 +25,17 @@ struct deliver {
 	struct loop_timer timer;
 	bool stopping;
 	size_t attempts, settling;
+	/* Outcomes for which the disk has no room. While there are any, nothing is handed on that
+	 * could not be recorded either: each would be sent again after a crash. */
+	struct settle *unrecorded;
+	size_t n_unrecorded; /* those under way again, too */
+	struct loop_timer again;
 };
 
 struct settle {
 	struct commit commit;
+	struct settle *next;
+	bool unrecorded;
 	struct deliver *deliver;
 	struct spool_ticket ticket;
 	struct arena arena;
@@ -44,7 +53,7 @@ struct schedule *deliver_schedule(struct deliver *d)
 
 bool deliver_stopping(const struct deliver *d)
 {
-	return d->stopping;
+	return d->stopping || d->n_unrecorded;
 }
 
 size_t deliver_busy(const struct deliver *d)
@@ -73,7 +82,7 @@ static void turn(struct deliver *d)
 	uint64_t now = clock_steady_ms(), wait;
 	struct site *site;
 
-	if (d->stopping)
+	if (deliver_stopping(d))
 		return;
 	wait = schedule_refill(d->schedule, now);
 	while ((site = schedule_wants(d->schedule, now))) {
@@ -122,11 +131,42 @@ void deliver_ended(struct deliver *d, struct site *site)
 
 /* -- outcomes -- */
 
+static void keep(struct deliver *d, struct settle *s)
+{
+	if (!d->n_unrecorded)
+		log_event(LOG_WARNING, F_CSTR("about", "the disk has no room for outcomes: nothing "
+						       "is handed on until it has"));
+	d->n_unrecorded += !s->unrecorded;
+	s->unrecorded = true;
+	s->next = d->unrecorded;
+	d->unrecorded = s;
+	loop_timer_set(&d->again, AGAIN_MS);
+}
+
+static void on_again(void *arg)
+{
+	struct deliver *d = arg;
+	struct settle *s;
+
+	while ((s = d->unrecorded)) {
+		if (!batch_post(d->home->server->committer, &s->commit.job)) {
+			loop_timer_set(&d->again, AGAIN_MS);
+			return;
+		}
+		d->unrecorded = s->next;
+	}
+}
+
 static void settle_done(struct job *job)
 {
 	struct settle *s = (struct settle *)(void *)job;
 	struct deliver *d = s->deliver;
 
+	if (s->commit.op.result == SPOOL_FULL) {
+		keep(d, s);
+		return;
+	}
+	d->n_unrecorded -= s->unrecorded;
 	/* SPOOL_FAILED: the spool is broken and the process about to end, or it was short of memory
 	 * for this one. What was delivered and could not be recorded will be sent once more: the
 	 * window of RFC 1047. */
@@ -357,14 +397,23 @@ struct deliver *deliver_new(struct home *home, struct err *e)
 	}
 	d->wake.run = on_wake;
 	loop_timer_init(&d->timer, home->loop, on_timer, d);
+	loop_timer_init(&d->again, home->loop, on_again, d);
 	return d;
 }
 
 void deliver_free(struct deliver *d)
 {
+	struct settle *s;
+
 	if (!d)
 		return;
 	loop_timer_cancel(&d->timer);
+	loop_timer_cancel(&d->again);
+	while ((s = d->unrecorded)) {
+		d->unrecorded = s->next;
+		arena_done(&s->arena);
+		free(s);
+	}
 	schedule_free(d->schedule);
 	free(d);
 }

@@ -26,6 +26,7 @@ size_t deliver_busy(const struct deliver *);
 
 struct home *deliver_home(struct deliver *);
 struct schedule *deliver_schedule(struct deliver *);
+/* No new attempt is to begin: it ends, or outcomes cannot be recorded now. */
 bool deliver_stopping(const struct deliver *);
 
 /* Where an attempt went and when, for the log. */

@@ -204,6 +204,11 @@ static bool take_back(struct spool *s)
 	return ok;
 }
 
+static bool is_full(int why)
+{
+	return why == ENOSPC || why == EDQUOT || why == EFBIG;
+}
+
 static uint64_t batch_bytes(struct spool_op *const *ops, size_t n)
 {
 	uint64_t bytes = 0;
@@ -259,7 +264,7 @@ static bool commit_some(struct spool *s, struct spool_op *const *ops, size_t n, 
 	if (s->n_pending && !log_append(s)) {
 		int why = errno;
 
-		if (!take_back(s) || (why != ENOSPC && why != EDQUOT && why != EFBIG))
+		if (!take_back(s) || !is_full(why))
 			return break_down(s, ops, n, &m, why, e);
 		/* The disk is full: outcomes alone, which the reserve is there for. */
 		s->short_of_space = true;
@@ -270,8 +275,15 @@ static bool commit_some(struct spool *s, struct spool_op *const *ops, size_t n, 
 		*ret_done = build(s, ops, n, false, &end);
 		if (s->n_pending && !log_append(s)) {
 			why = errno;
-			take_back(s);
-			return break_down(s, ops, n, &m, why, e);
+			if (!take_back(s) || !is_full(why))
+				return break_down(s, ops, n, &m, why, e);
+			/* Not even those: nothing was kept, and nothing is lost by coming again. */
+			for (size_t i = 0; i < *ret_done; i++)
+				if (ops[i]->result == SPOOL_OK)
+					ops[i]->result = SPOOL_FULL;
+			log_undo(s, &m, &end);
+			log_clear_batch(s);
+			return true;
 		}
 	}
 	FAULT_DIE("spool_written");

@@ -83,7 +83,8 @@ struct spool_content {
 
 enum spool_result {
 	SPOOL_OK,     /* durable */
-	SPOOL_FULL,   /* refused: disk reserve or messages_max reached; nothing of it was kept */
+	SPOOL_FULL,   /* put: disk reserve or messages_max reached; settle: not a byte is left, the
+			 lease stays, come again. Nothing of it was kept */
 	SPOOL_GONE,   /* settle: no such message or delivery (settled before) */
 	SPOOL_FAILED, /* nothing is known about its durability: answer 4xx, then reopen or exit */
 };
