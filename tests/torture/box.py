@@ -1,6 +1,5 @@
 """A server in a directory of its own, made by copying a template: cheap enough to be thrown away
 thousands of times. And a client that knows what it sent, and a count of what came of it."""
-import ctypes
 import http.client
 import json
 import os
@@ -303,4 +302,9 @@ class SharedFile:
         os.unlink(self.path)
 
 
-libc = ctypes.CDLL(None)
+def wait(probe, seconds=20):
+    end = time.monotonic() + seconds
+    while not probe():
+        if time.monotonic() > end:
+            raise AssertionError(f"waited {seconds} s in vain")
+        time.sleep(0.02)

@@ -390,7 +390,7 @@ def dump(spool, *more):
                 out[tag] = {}
                 continue
             msg = STORY.messages.get(tag)
-            states = dict(t.rsplit("=", 1) for t in to)
+            states = dict(t.rsplit("=", 1) for t in to if "=" in t)
             if not msg:
                 bad.append(f"nobody sent {subject}")
             elif sum_ != body_sum(tag):

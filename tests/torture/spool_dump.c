@@ -1,12 +1,14 @@
 /* Opens a spool as the server does and says what is in it, a line each:
  *
- *     message SUBJECT SHA256-OF-THE-BODY PATH=STATE...
+ *     message SUBJECT SHA256-OF-THE-BODY PATH=STATE... [PLACE...]
  *     damaged WHERE REASON
  *     failed REASON
  *
  *     spool_dump DIR [put]    put: one more message is committed then, and the process is gone
- *                             without closing anything */
-#include "spool/spool.h"
+ *                             without closing anything
+ *     spool_dump DIR where    PLACE is SEGMENT:AT:BYTES of the record and of each outcome,
+ *                             BYTES about */
+#include "spool/log_impl.h"
 
 #include <openssl/evp.h>
 #include <stdio.h>
@@ -42,7 +44,27 @@ static void digest(const struct spool_content *c, char ret[65])
 		snprintf(ret + 2 * i, 3, "%02x", raw[i]);
 }
 
-static void show(struct spool *s, struct id id)
+static void places(struct spool *s, struct id id)
+{
+	struct entry *e = index_find(s->index, id);
+
+	printf(" %u:%llu:%llu", e->put.segment, (unsigned long long)place_at(e->put),
+	       (unsigned long long)(entry_in_file(s->index, e) ? 2048 : entry_size(e) + 1024));
+	for (uint32_t i = 0; i < e->n_deliveries; i++) {
+		struct place p = index_delivery(s->index, e, i)->state;
+
+		if (p.segment)
+			printf(" %u:%llu:1024", p.segment, (unsigned long long)place_at(p));
+	}
+	if (entry_in_file(s->index, e)) {
+		char name[32];
+
+		log_large_name(id, name);
+		printf(" %s", name);
+	}
+}
+
+static void show(struct spool *s, struct id id, bool where)
 {
 	static const char *const states[] = { "pending", "delivered", "failed", "cancelled" };
 	struct spool_message m;
@@ -64,6 +86,8 @@ static void show(struct spool *s, struct id id)
 	for (uint32_t i = 0; i < m.envelope.n_rcpts; i++)
 		printf(" %.*s=%s", SLICE_ARG(m.envelope.rcpts[i].path),
 		       states[m.envelope.rcpts[i].state]);
+	if (where)
+		places(s, id);
 	printf("\n");
 	if (m.content.fd >= 0)
 		close(m.content.fd);
@@ -114,10 +138,10 @@ int main(int argc, char **argv)
 	for (struct id after = { 0 };
 	     (n = b->list(s, &(struct spool_filter){ 0 }, &after, rows, 256));)
 		for (size_t i = 0; i < n; i++) {
-			show(s, rows[i].id);
+			show(s, rows[i].id, argc > 2 && !strcmp(argv[2], "where"));
 			after = rows[i].id;
 		}
-	if (argc > 2)
+	if (argc > 2 && !strcmp(argv[2], "put"))
 		put(s);
 	fflush(stdout);
 	_exit(0);
