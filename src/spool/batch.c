@@ -143,7 +143,7 @@ static bool end_record(struct spool *s, enum record_type type, bool moved, size_
 
 	if (s->meta.failed || meta.n > RECORD_META_MAX || h.body_bytes > RECORD_BODY_MAX)
 		return false;
-	record_header_write(&h, log_active(s)->key, s->meta.p + from);
+	record_header_write(&h, log_active(s)->key, *at, s->meta.p + from);
 	pad = (size_t)(record_bytes(&h) - RECORD_HEADER - meta.n - h.body_bytes);
 	if (!add_part(s, (struct part){ NULL, from, RECORD_HEADER + meta.n }) ||
 	    !add_part(s, (struct part){ head.p, 0, head.n }) ||

@@ -167,8 +167,7 @@ bool log_open_dirs(struct spool *s, struct slice path, bool make, struct err *e)
 	return true;
 }
 
-/* spool.id: which spool the segments here belong to. */
-static bool read_uuid(struct spool *s)
+bool log_read_uuid(struct spool *s)
 {
 	int fd = openat(s->dir, "spool.id", O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
 	struct spool_uuid u;
@@ -294,7 +293,7 @@ static bool begin(struct spool *s, const struct spool_conf *conf, struct err *e)
 		return false;
 	if (!log_load_notes(s))
 		return cannot(s, "/damaged", e);
-	known = read_uuid(s);
+	known = log_read_uuid(s);
 	if (!log_recover(s, e) || (!known && !write_uuid(s, e)) ||
 	    (!s->n_segments && !first_segment(s, e)))
 		return false;

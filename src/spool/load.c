@@ -63,7 +63,7 @@ static bool read_meta(const struct segment *seg, uint64_t at, enum record_type t
 
 	if (!segment_read(seg->fd, at, raw, sizeof raw))
 		return unreadable(e, "record");
-	if (!record_header_read(raw, seg->key, h) || h->type != type)
+	if (!record_header_read(raw, seg->key, at, h) || h->type != type)
 		return err_set(e, ERR_DAMAGED, "the record's header does not match its checksum");
 	meta = arena_alloc(a, h->meta_bytes ? h->meta_bytes : 1);
 	if (!meta)

@@ -84,6 +84,8 @@ struct segment *log_segment(struct spool *, uint32_t number); /* the caller hold
 struct segment *log_hold(struct spool *, uint32_t number);    /* takes `lock`; NULL: gone */
 void log_let_go(struct spool *, struct segment *);
 bool log_add_segment(struct spool *, const struct segment *);
+/* spool.id: which spool the segments here belong to. False: it is lost. */
+bool log_read_uuid(struct spool *s);
 struct spool *log_new(const struct spool_conf *, struct err *e);
 bool log_open_dirs(struct spool *, struct slice path, bool make, struct err *e);
 void log_free(struct spool *);

@@ -7,7 +7,14 @@
 
 enum { HEADER_MOVED = 1 };
 
-void record_header_write(const struct record_header *h, const uint64_t key[2],
+uint64_t record_tag(struct slice s, const uint64_t key[2], uint64_t place)
+{
+	const uint64_t here[2] = { key[0], key[1] ^ place };
+
+	return siphash(here, s);
+}
+
+void record_header_write(const struct record_header *h, const uint64_t key[2], uint64_t place,
 			 char ret[RECORD_HEADER])
 {
 	struct buf b = { .p = ret, .cap = RECORD_HEADER, .max = RECORD_HEADER };
@@ -21,10 +28,10 @@ void record_header_write(const struct record_header *h, const uint64_t key[2],
 	put_int(&b, h->sequence, 8);
 	put_int(&b, h->body_crc, 4);
 	put_int(&b, h->back, 4);
-	put_int(&b, siphash(key, buf_slice(&b)), 8);
+	put_int(&b, record_tag(buf_slice(&b), key, place), 8);
 }
 
-bool record_header_read(const char at[RECORD_HEADER], const uint64_t key[2],
+bool record_header_read(const char at[RECORD_HEADER], const uint64_t key[2], uint64_t place,
 			struct record_header *ret)
 {
 	struct slice in = slice(at, RECORD_HEADER);
@@ -39,7 +46,8 @@ bool record_header_read(const char at[RECORD_HEADER], const uint64_t key[2],
 	    !get_int(&in, 8, &tag))
 		return false;
 	if (type < RECORD_PUT || type > RECORD_CLOSED || h.meta_bytes > RECORD_META_MAX ||
-	    h.body_bytes > RECORD_BODY_MAX || tag != siphash(key, slice(at, RECORD_HEADER - 8)))
+	    h.body_bytes > RECORD_BODY_MAX ||
+	    tag != record_tag(slice(at, RECORD_HEADER - 8), key, place))
 		return false;
 	h.type = (enum record_type)type;
 	h.moved = flags & HEADER_MOVED;

@@ -21,9 +21,10 @@ enum record_type {
 /* A message in memory is at most this large in one record; larger bodies are files. */
 #define RECORD_BODY_MAX (128u << 20)
 
-/* Ends with a tag over all of it, made with the segment's random key: neither what an earlier life
- * of the file left behind, nor a message that contains bytes like a record's, ever counts. Meta and
- * body have a CRC each, which the tag covers. */
+/* Ends with a tag over all of it, made with the segment's random key and the record's place there:
+ * neither what an earlier life of the file left behind, nor a message that contains bytes like a
+ * record's, nor a record of this segment that stands where it was not written, ever counts. Meta
+ * and body have a CRC each, which the tag covers. */
 struct record_header {
 	enum record_type type;
 	bool moved;          /* RECORD_PUT, RECORD_STATE: a copy made by compaction */
@@ -35,11 +36,14 @@ struct record_header {
 	uint32_t back; /* records of the same commit before this one */
 };
 
-void record_header_write(const struct record_header *, const uint64_t key[2],
+/* place: offset in the segment. */
+void record_header_write(const struct record_header *, const uint64_t key[2], uint64_t place,
 			 char ret[RECORD_HEADER]);
-/* False: not a record of the segment with this key. */
-bool record_header_read(const char at[RECORD_HEADER], const uint64_t key[2],
+/* False: not a record that was written at this place of the segment with this key. */
+bool record_header_read(const char at[RECORD_HEADER], const uint64_t key[2], uint64_t place,
 			struct record_header *ret);
+/* The tag over a header's other bytes. */
+uint64_t record_tag(struct slice, const uint64_t key[2], uint64_t place);
 /* Bytes it occupies, alignment included. */
 uint64_t record_bytes(const struct record_header *);
 

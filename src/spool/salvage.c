@@ -190,6 +190,8 @@ static bool open_old(struct salvage *v, struct slice path, struct err *e)
 		return false;
 	if (v->from->damaged_dir >= 0)
 		(void)log_load_notes(v->from);
+	/* Else the newest segment says, and that may be a stranger's. */
+	(void)log_read_uuid(v->from);
 	return log_recover(v->from, e);
 }
 

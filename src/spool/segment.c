@@ -10,7 +10,7 @@
 #include <sys/random.h>
 #include <sys/stat.h>
 
-#define FORMAT 1
+#define FORMAT 2
 #define BLOCK  (256u << 10)
 #define PAGE   4096
 #define COPY   512 /* where the second header stands: another sector */
@@ -267,7 +267,7 @@ bool segment_record(const struct segment *s, uint64_t at, struct record_header *
 	char *to;
 
 	buf_clear(meta);
-	if (!segment_read(s->fd, at, raw, sizeof raw) || !record_header_read(raw, s->key, ret))
+	if (!segment_read(s->fd, at, raw, sizeof raw) || !record_header_read(raw, s->key, at, ret))
 		return false;
 	to = buf_room_for(meta, ret->meta_bytes ? ret->meta_bytes : 1);
 	if (!to || !segment_read(s->fd, at + RECORD_HEADER, to, ret->meta_bytes))
@@ -340,7 +340,7 @@ bool scan_record(struct scan *c, uint64_t at, struct record_header *ret, struct 
 {
 	const char *p = bytes_at(c, at, RECORD_HEADER);
 
-	if (!p || !record_header_read(p, c->segment->key, ret) ||
+	if (!p || !record_header_read(p, c->segment->key, at, ret) ||
 	    at + RECORD_HEADER + ret->meta_bytes + ret->body_bytes > c->segment->size)
 		return false;
 	p = bytes_at(c, at, RECORD_HEADER + (size_t)ret->meta_bytes);

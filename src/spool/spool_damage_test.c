@@ -163,6 +163,37 @@ static void torn_tail(void **state)
 	rig_end(&r);
 }
 
+/* A later record stands in an earlier one's place, as after a write that went astray: it does not
+ * count there, and what stands between is not taken for old. */
+static void astray(void **state)
+{
+	uint64_t at[4];
+	char record[512];
+	struct rig r;
+	int fd;
+
+	(void)state;
+	rig_begin(&r, &spool_segments, STAY, 16 << 10);
+	for (unsigned i = 1; i <= 3; i++) {
+		at[i] = log_active(r.s)->end;
+		rig_put_simple(&r, i, "1", 100);
+	}
+	assert_true(at[3] - at[2] == at[2] - at[1] && at[2] - at[1] <= sizeof record);
+	rig_kill(&r);
+	fd = open(segment_path(&r, 1, "log"), O_RDWR);
+	assert_true(segment_read(fd, at[3], record, at[2] - at[1]));
+	assert_true(segment_write(fd, at[1], record, at[2] - at[1]));
+	close(fd);
+	for (int start = 0; start < 2; start++) {
+		rig_open(&r);
+		assert_false(rig_has(&r, sample_id(1)));
+		assert_true(rig_has(&r, sample_id(2)) && rig_has(&r, sample_id(3)));
+		assert_int_equal(rig_count(&r).damaged, 1);
+		rig_kill(&r);
+	}
+	rig_end(&r);
+}
+
 /* Of one commit, the disk may have taken any part. */
 static void torn_within_a_commit(void **state)
 {
@@ -481,6 +512,28 @@ static void unsound_header(void **state)
 	assert_non_null(strstr(e.text, "signet spool salvage"));
 	salvage_into_new(&r, ROT_MESSAGES * 2 / 3, 3); /* two about the header, one the gap */
 	assert_false(opens(&r, &e));
+	rig_end(&r);
+}
+
+/* The newest segment there is a stranger's: whose spool it is, is written down. */
+static void salvage_beside_a_stranger(void **state)
+{
+	struct rig r, other;
+	struct bytes b;
+
+	(void)state;
+	rig_begin(&other, &spool_segments, STAY, 16 << 10);
+	rig_put_simple(&other, 1, "1", 100);
+	rig_kill(&other);
+	b = file_get(segment_path(&other, 1, "log"));
+	rig_end(&other);
+	make_log(&r);
+	rig_close(&r);
+	flip(segment_path(&r, 2, "log"), 20);
+	flip(segment_path(&r, 2, "log"), 512 + 20);
+	file_set(segment_path(&r, 99, "log"), b.p, b.n);
+	free(b.p);
+	salvage_into_new(&r, ROT_MESSAGES * 2 / 3, 4); /* two about the header, gap, stranger */
 	rig_end(&r);
 }
 
@@ -837,12 +890,14 @@ int spool_damage_cases(void)
 {
 	const struct CMUnitTest tests[] = { cmocka_unit_test(torn_tail),
 					    cmocka_unit_test(torn_within_a_commit),
+					    cmocka_unit_test(astray),
 					    cmocka_unit_test(bit_flips),
 					    cmocka_unit_test(set_aside_at_load),
 					    cmocka_unit_test(summaries_are_not_needed),
 					    cmocka_unit_test(foreign_files),
 					    cmocka_unit_test(record_in_a_body),
 					    cmocka_unit_test(unsound_header),
+					    cmocka_unit_test(salvage_beside_a_stranger),
 					    cmocka_unit_test(missing_segment),
 					    cmocka_unit_test(salvage_of_a_sound_one),
 					    cmocka_unit_test(locked),

@@ -61,7 +61,7 @@ static void segment_header(char *to, uint32_t number, uint64_t first)
 {
 	memset(to, 0, 64);
 	memcpy(to, "SIGNETSG", 8);
-	put_back(to + 8, 1, 4);
+	put_back(to + 8, 2, 4);
 	put_back(to + 12, number, 4);
 	put_back(to + 16, key[0], 8);
 	put_back(to + 24, key[1], 8);
@@ -96,7 +96,7 @@ static void mend_records(char *p, size_t n)
 		put_back(p + at + 16, body, 8);
 		put_back(p + at + 24, sequence++, 8);
 		put_back(p + at + 32, crc32c(0, slice(p + at + RECORD_HEADER + meta, body)), 4);
-		put_back(p + at + 40, siphash(key, slice(p + at, 40)), 8);
+		put_back(p + at + 40, record_tag(slice(p + at, 40), key, at), 8);
 		at += bytes;
 	}
 }
