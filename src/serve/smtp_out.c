@@ -262,6 +262,13 @@ static bool post(struct out *o, void (*run)(struct job *, void *), void (*done)(
 	return o->job_out;
 }
 
+/* It has carried as many messages as one connection of this route may. */
+static bool spent(const struct out *o)
+{
+	return o->route->messages_per_connection &&
+	       o->messages >= o->route->messages_per_connection;
+}
+
 /* The machine waits for a message. False: there is none for it now. */
 static bool next_message(struct out *o)
 {
@@ -274,9 +281,7 @@ static bool next_message(struct out *o)
 		schedule_site_ok(o->site);
 		deliver_wake(o->deliver); /* another connection may be wanted beside this one */
 	}
-	if (deliver_stopping(o->deliver) ||
-	    (o->route->messages_per_connection &&
-	     o->messages >= o->route->messages_per_connection) ||
+	if (deliver_stopping(o->deliver) || spent(o) ||
 	    !schedule_take(deliver_schedule(o->deliver), o->site, now, &o->ticket))
 		return false;
 	o->messages++;
@@ -453,7 +458,8 @@ static bool turn(struct out *o)
 		o->stage = STAGE_OVER;
 		return false;
 	}
-	if (t == TALK_IDLE && deliver_stopping(o->deliver))
+	/* A spent one makes room at once: as long as it is there, no other takes its place. */
+	if (t == TALK_IDLE && (deliver_stopping(o->deliver) || spent(o)))
 		smtp_client_quit(o->client, &o->out);
 	if (!flush(o)) {
 		smtp_client_lost(o->client, S("the connection was lost"));

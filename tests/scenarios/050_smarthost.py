@@ -74,6 +74,19 @@ def test_many_messages_reuse_connections(lab):
     check(h.sessions <= 10, "sessions", h.sessions)
 
 
+def test_a_spent_connection_makes_room(lab):
+    h = lab.peer("smarthost")
+    # One that stayed for its idle time would be in the way of the next for minutes.
+    s = lab.signet({**route(h.port, connections=1, messages_per_connection=2),
+                    "delivery": {"idle": "5m"}})
+    with s.login() as c:
+        for i in range(5):
+            reply(c.message(s.sender, "you@example.com", message(s, subject=f"n{i}")), "250 *")
+    s.wait_empty()
+    equal(len(h.messages), 5, "messages")
+    equal(h.sessions, 3, "sessions")
+
+
 def test_starttls_and_auth(lab):
     h = lab.peer("smarthost", tls=True, user="relay", password="s3cret word", require_tls=True)
     pw = password_file(lab, "s3cret word")
