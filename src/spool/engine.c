@@ -104,13 +104,15 @@ static bool take_lock(struct spool *s, bool make, struct err *e)
 	if (flock(s->lock_fd, LOCK_EX | LOCK_NB)) {
 		n = (int)read(s->lock_fd, pid, sizeof pid - 1);
 		return err_set(e, ERR_CONFLICT, "spool: %s is in use by process %.*s", s->path,
-			       n > 0 ? n : 1, n > 0 ? pid : "?");
+			       n > 0 ? (int)strcspn(pid, " \n") : 1, n > 0 ? pid : "?");
 	}
 	if (!make)
 		return true;
-	n = snprintf(pid, sizeof pid, "%d", (int)getpid());
-	return (!ftruncate(s->lock_fd, 0) && segment_write(s->lock_fd, 0, pid, (size_t)n)) ||
-	       cannot(s, "/lock", e);
+	/* Over the last one's, never cut first: a start on a full disk could not write it again.
+	 * The lock is flock's; what is written is for the eye, and may fail. */
+	n = snprintf(pid, sizeof pid, "%-15d\n", (int)getpid());
+	(void)segment_write(s->lock_fd, 0, pid, (size_t)n);
+	return true;
 }
 
 /* A new directory must not vanish with the messages in it. */
