@@ -173,6 +173,11 @@ struct site *schedule_wants(struct schedule *s, uint64_t now_ms)
 	return NULL;
 }
 
+bool schedule_has(const struct site *site, uint64_t now_ms)
+{
+	return site->first && site->not_before_ms <= now_ms;
+}
+
 bool schedule_take(struct schedule *s, struct site *site, uint64_t now_ms, struct spool_ticket *ret)
 {
 	if (site->not_before_ms > now_ms) {
@@ -181,15 +186,18 @@ bool schedule_take(struct schedule *s, struct site *site, uint64_t now_ms, struc
 	}
 	while (site->first) {
 		struct held *h = site->first;
+		bool more, taken = s->backend->take(s->spool, &h->dest, now_ms, ret, 1, &more) == 1;
 
-		if (s->backend->take(s->spool, &h->dest, now_ms, ret, 1) == 1) {
-			if (++h->taken >= TURN && h->next) {
-				h->taken = 0;
-				push(site, pop(site));
-			}
-			return true;
+		/* Nothing stands here that is not due: a connection opened for it had none to
+		 * carry. */
+		if (!more) {
+			park_first(s, site, 0);
+		} else if (++h->taken >= TURN && h->next) {
+			h->taken = 0;
+			push(site, pop(site));
 		}
-		park_first(s, site, 0);
+		if (taken)
+			return true;
 	}
 	return false;
 }
@@ -213,7 +221,7 @@ void schedule_site_failed(struct schedule *s, struct site *site, uint64_t now_ms
 	park_all(s, site, site->not_before_ms);
 }
 
-const struct site *schedule_site(const struct schedule *s, const struct site *after)
+struct site *schedule_site(const struct schedule *s, const struct site *after)
 {
 	return after ? after->next : s->sites;
 }

@@ -17,14 +17,16 @@
 
 struct schedule;
 struct held;
+struct out; /* a connection, of whoever drives it */
 
 struct site {
 	const struct route *route;
-	unsigned active;        /* connections or jobs under way */
-	unsigned unproven;      /* of these, not yet ready for a delivery */
-	unsigned failures;      /* in a row; 0: healthy */
-	uint64_t not_before_ms; /* back-off */
-	char reason[240];       /* of the last failure */
+	unsigned active;                  /* connections or jobs under way */
+	unsigned unproven;                /* of these, not yet ready for a delivery */
+	unsigned failures;                /* in a row; 0: healthy */
+	uint64_t not_before_ms;           /* back-off */
+	char reason[240];                 /* of the last failure */
+	struct out *first_out, *last_out; /* the driver's list of its connections */
 	/* insiders */
 	struct held *first, *last;
 	size_t n_held;
@@ -44,6 +46,9 @@ uint64_t schedule_refill(struct schedule *, uint64_t now_ms);
  * site->active and site->unproven. */
 struct site *schedule_wants(struct schedule *, uint64_t now_ms);
 
+/* Something is due there now: a connection at rest should take it. */
+bool schedule_has(const struct site *, uint64_t now_ms);
+
 /* The next delivery for a connection of this site. False: nothing is due there. */
 bool schedule_take(struct schedule *, struct site *, uint64_t now_ms, struct spool_ticket *ret);
 
@@ -54,6 +59,6 @@ void schedule_site_failed(struct schedule *, struct site *, uint64_t now_ms, uin
 			  struct slice reason);
 
 /* Every site with its state, for `status`: NULL begins, NULL ends. */
-const struct site *schedule_site(const struct schedule *, const struct site *after);
+struct site *schedule_site(const struct schedule *, const struct site *after);
 
 #endif

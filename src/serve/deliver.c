@@ -85,6 +85,10 @@ static void turn(struct deliver *d)
 	if (deliver_stopping(d))
 		return;
 	wait = schedule_refill(d->schedule, now);
+	/* Connections at rest come first: new ones are for what they cannot carry. */
+	for (site = NULL; (site = schedule_site(d->schedule, site));)
+		while (schedule_has(site, now) && smtp_out_resume(site))
+			;
 	while ((site = schedule_wants(d->schedule, now))) {
 		unsigned active = site->active;
 
@@ -120,6 +124,8 @@ void deliver_shutdown(struct deliver *d)
 {
 	d->stopping = true;
 	loop_timer_cancel(&d->timer);
+	for (struct site *site = NULL; (site = schedule_site(d->schedule, site));)
+		smtp_out_shutdown(site);
 }
 
 void deliver_ended(struct deliver *d, struct site *site)

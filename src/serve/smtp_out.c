@@ -1,119 +1,82 @@
-#include "serve/smtp_out.h"
-
-#include "loop/stream.h"
-#include "ops/clock.h"
+/* serve/smtp_out.c -- the life of a connection to the next hop; what it carries stands in
+ * smtp_out_mail.c. */
 #include "ops/log.h"
-#include "serve/deliver.h"
-#include "serve/server.h"
-#include "smtp/client.h"
+#include "serve/smtp_out_impl.h"
 
 #include <netdb.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
 
-#define ADDRESSES 8
-#define OUT_MAX   (128u << 10)
-#define RUN       16384u /* content fed at once; stuffed it can double */
-#define LOAD_MAX  (160u << 20)
-
-enum stage {
-	STAGE_LOOKUP, /* the host's addresses are being looked up */
-	STAGE_CONNECT,
-	STAGE_HANDSHAKE, /* TLS, implicit or after STARTTLS */
-	STAGE_TALK,
-	STAGE_LOAD, /* a job reads the message, or the next block of its body */
-	STAGE_OVER,
-};
-
-struct address {
-	char text[64];
-};
-
-struct out {
-	struct deliver *deliver;
-	struct home *home;
-	struct site *site;
-	const struct route *route;
-	enum stage stage;
-	struct job job;
-	bool job_out; /* with a worker */
-	struct err error;
-
-	struct address addresses[ADDRESSES];
-	size_t n_addresses, next_address;
-	char remote[96];
-	struct stream stream;
-	struct loop_timer timer;
-	struct smtp_client_config config;
-	struct smtp_client *client;
-	struct buf in, out;
-	bool proven; /* the site was ready for a delivery */
-	uint32_t messages;
-
-	/* The delivery in hand */
-	bool busy;
-	struct spool_ticket ticket;
-	struct arena arena;
-	struct spool_message message;
-	bool loaded;
-	struct smtp_client_mail mail;
-	struct smtp_client_rcpt *rcpts;
-	struct outcome_answer *answers; /* of rcpts, in that order */
-	uint32_t n_rcpts;
-	struct slice head_left, body_left;
-	uint64_t file_at, file_left;
-	char *block;
-	size_t block_n;
-};
-
-static void pump(struct out *o);
+#define OUT_MAX (128u << 10)
+/* When the server stops, so long is waited for the reply to a QUIT. */
+#define LAST_QUIT_MS 1000
 
 static const struct conf *conf_of(const struct out *o)
 {
 	return o->home->server->conf;
 }
 
-/* -- the delivery in hand -- */
+/* -- the connections of a site -- */
 
-static void put_down(struct out *o)
+static void unlink_out(struct out *o)
 {
-	if (o->loaded && o->message.content.fd >= 0)
-		close(o->message.content.fd);
-	arena_done(&o->arena);
-	o->busy = o->loaded = false;
-	o->mail = (struct smtp_client_mail){ 0 };
-	o->rcpts = NULL;
-	o->answers = NULL;
-	o->n_rcpts = 0;
-	o->block = NULL;
-	o->block_n = 0;
+	*(o->before ? &o->before->after : &o->site->first_out) = o->after;
+	*(o->after ? &o->after->before : &o->site->last_out) = o->before;
+	o->before = o->after = NULL;
 }
 
-static void settle(struct out *o)
+static void link_last(struct out *o)
 {
-	struct deliver_facts f = { .route = o->route,
-				   .dest = o->message.envelope.dests[o->ticket.delivery],
-				   .remote = slice_str(o->remote),
-				   .tls = stream_tls_info(&o->stream).cipher };
-
-	deliver_settle(o->deliver, &o->ticket, &o->message.envelope, o->answers, o->n_rcpts, &f);
-	put_down(o);
+	o->before = o->site->last_out;
+	*(o->before ? &o->before->after : &o->site->first_out) = o;
+	o->site->last_out = o;
 }
 
-/* Copies an answer's text into the arena: events live only until the next step. */
-static void note(struct out *o, uint32_t i, const struct smtp_client_event *ev)
+static void rest(struct out *o, bool resting)
 {
-	o->answers[i].code = ev->reply.code;
-	o->answers[i].text = arena_dup(&o->arena, slice(ev->reply.text, ev->reply.n));
+	if (o->resting == resting)
+		return;
+	o->resting = resting;
+	unlink_out(o);
+	if (!resting) {
+		link_last(o);
+		return;
+	}
+	o->after = o->site->first_out;
+	*(o->after ? &o->after->before : &o->site->last_out) = o;
+	o->site->first_out = o;
 }
 
-/* The verdict on whoever has none of their own. */
-static void note_rest(struct out *o, const struct smtp_client_event *ev)
+bool smtp_out_resume(struct site *site)
 {
-	for (uint32_t i = 0; i < o->n_rcpts; i++)
-		if (o->answers[i].code < 0)
-			note(o, i, ev);
+	struct out *o = site->first_out;
+
+	if (!o || !o->resting)
+		return false;
+	rest(o, false);
+	smtp_out_pump(o);
+	return true;
+}
+
+/* Nothing of a message depends on it: it has not begun to carry any, or has none in hand. */
+static bool idle(const struct out *o)
+{
+	return !o->busy && o->stage != STAGE_OVER;
+}
+
+void smtp_out_shutdown(struct site *site)
+{
+	struct out *next;
+
+	for (struct out *o = site->first_out; o; o = next) {
+		next = o->after;
+		if (!idle(o))
+			continue;
+		if (o->stage != STAGE_TALK || !o->resting)
+			o->stage = STAGE_OVER;
+		smtp_out_pump(o);
+	}
 }
 
 /* -- the end -- */
@@ -133,6 +96,7 @@ static void bury(struct out *o)
 	arena_done(&o->arena);
 	if (!o->proven)
 		site->unproven--;
+	unlink_out(o);
 	free(o);
 	deliver_ended(d, site);
 }
@@ -145,174 +109,6 @@ static void blame_site(struct out *o, const char *phase, int code, struct slice 
 		  F_STR("reply", text));
 	deliver_site_failed(o->deliver, o->site, slice_str(o->remote), text);
 	o->stage = STAGE_OVER;
-}
-
-/* -- loading -- */
-
-static void load_run(struct job *job, void *ctx)
-{
-	struct out *o = (struct out *)(void *)((char *)job - offsetof(struct out, job));
-	struct server *s = o->home->server;
-
-	(void)ctx;
-	o->loaded =
-	    s->spool_backend->load(s->spool, o->ticket.id, &o->arena, &o->message, &o->error);
-}
-
-/* Does the content need an 8-bit path? What was taken as 7-bit may still hold such bytes. */
-static bool high(struct slice s)
-{
-	for (size_t i = 0; i < s.n; i++)
-		if ((unsigned char)s.p[i] > 0x7f)
-			return true;
-	return false;
-}
-
-static bool make_mail(struct out *o)
-{
-	struct spool_envelope *env = &o->message.envelope;
-	struct spool_content *c = &o->message.content;
-
-	o->rcpts = ARENA_ARRAY(&o->arena, struct smtp_client_rcpt, env->n_rcpts);
-	o->answers = ARENA_ARRAY(&o->arena, struct outcome_answer, env->n_rcpts);
-	o->block = c->fd >= 0 ? arena_alloc(&o->arena, RUN) : NULL;
-	if (!o->rcpts || !o->answers || (c->fd >= 0 && !o->block))
-		return false;
-	for (uint32_t i = 0; i < env->n_rcpts; i++) {
-		const struct spool_rcpt *r = &env->rcpts[i];
-
-		if (r->delivery != o->ticket.delivery || r->state != RCPT_PENDING)
-			continue;
-		o->answers[o->n_rcpts] = (struct outcome_answer){ .rcpt = i, .code = -1 };
-		o->rcpts[o->n_rcpts++] = (struct smtp_client_rcpt){ r->path, r->notify, r->orcpt };
-	}
-	o->head_left = c->head;
-	o->body_left = c->fd < 0 ? c->body : S("");
-	o->file_at = c->fd_offset;
-	o->file_left = c->fd >= 0 ? c->fd_bytes : 0;
-	o->mail = (struct smtp_client_mail){
-		.reverse_path = env->reverse_path,
-		.body_8bit = env->body_8bit,
-		.high = (!env->smtputf8 && high(c->head)) ||
-			(c->fd < 0 ? high(c->body) : env->body_8bit),
-		.smtputf8 = env->smtputf8,
-		.size = env->size,
-		.ret = env->ret == RET_FULL   ? SMTP_RET_FULL
-		       : env->ret == RET_HDRS ? SMTP_RET_HDRS
-					      : SMTP_RET_UNSAID,
-		.envid = env->envid,
-		.rcpts = o->rcpts,
-		.n_rcpts = o->n_rcpts,
-	};
-	return o->n_rcpts > 0;
-}
-
-static void load_done(struct job *job)
-{
-	struct out *o = (struct out *)(void *)((char *)job - offsetof(struct out, job));
-	struct server *s = o->home->server;
-
-	o->job_out = false;
-	if (!o->loaded) {
-		if (o->error.kind == ERR_DAMAGED || o->error.kind == ERR_ABSENT)
-			deliver_unreadable(o->deliver, &o->ticket, &o->error);
-		else
-			s->spool_backend->release(s->spool, &o->ticket, clock_steady_ms() + 60000);
-		put_down(o);
-	} else if (!make_mail(o)) {
-		s->spool_backend->release(s->spool, &o->ticket, clock_steady_ms() + 60000);
-		put_down(o);
-	} else if (o->stage == STAGE_LOAD) {
-		smtp_client_send(o->client, &o->mail);
-	}
-	if (o->stage == STAGE_LOAD)
-		o->stage = STAGE_TALK;
-	pump(o);
-}
-
-static void block_run(struct job *job, void *ctx)
-{
-	struct out *o = (struct out *)(void *)((char *)job - offsetof(struct out, job));
-	size_t want = o->file_left < RUN ? (size_t)o->file_left : RUN;
-	ssize_t n = pread(o->message.content.fd, o->block, want, (off_t)o->file_at);
-
-	(void)ctx;
-	o->block_n = n > 0 ? (size_t)n : 0;
-}
-
-static void block_done(struct job *job)
-{
-	struct out *o = (struct out *)(void *)((char *)job - offsetof(struct out, job));
-
-	o->job_out = false;
-	if (o->stage == STAGE_LOAD)
-		o->stage = STAGE_TALK;
-	if (!o->block_n)
-		smtp_client_lost(o->client, S("the message cannot be read"));
-	o->file_at += o->block_n;
-	o->file_left -= o->block_n;
-	o->body_left = slice(o->block, o->block_n);
-	pump(o);
-}
-
-static bool post(struct out *o, void (*run)(struct job *, void *), void (*done)(struct job *))
-{
-	o->job = (struct job){ .run = run, .done = done, .home = o->home->loop };
-	o->job_out = lane_post(o->home->server->files, &o->job);
-	return o->job_out;
-}
-
-/* It has carried as many messages as one connection of this route may. */
-static bool spent(const struct out *o)
-{
-	return o->route->messages_per_connection &&
-	       o->messages >= o->route->messages_per_connection;
-}
-
-/* The machine waits for a message. False: there is none for it now. */
-static bool next_message(struct out *o)
-{
-	struct server *s = o->home->server;
-	uint64_t now = clock_steady_ms();
-
-	if (!o->proven) {
-		o->proven = true;
-		o->site->unproven--;
-		schedule_site_ok(o->site);
-		deliver_wake(o->deliver); /* another connection may be wanted beside this one */
-	}
-	if (deliver_stopping(o->deliver) || spent(o) ||
-	    !schedule_take(deliver_schedule(o->deliver), o->site, now, &o->ticket))
-		return false;
-	o->messages++;
-	o->busy = true;
-	arena_init(&o->arena, LOAD_MAX);
-	o->stage = STAGE_LOAD;
-	if (post(o, load_run, load_done))
-		return true;
-	o->stage = STAGE_TALK;
-	s->spool_backend->release(s->spool, &o->ticket, now + 1000);
-	put_down(o);
-	return false;
-}
-
-/* Feeds content. False: a job fetches the next block. */
-static bool feed(struct out *o)
-{
-	struct slice *from = o->head_left.n ? &o->head_left : &o->body_left;
-	struct slice run = slice_take(from, from->n < RUN ? from->n : RUN);
-	bool last = !o->head_left.n && !o->body_left.n && !o->file_left;
-
-	if (!run.n && o->file_left) {
-		o->stage = STAGE_LOAD;
-		if (post(o, block_run, block_done))
-			return false;
-		o->stage = STAGE_TALK;
-		smtp_client_lost(o->client, S("the message cannot be read now"));
-		return true;
-	}
-	smtp_client_body(o->client, run, last, &o->out);
-	return true;
 }
 
 /* -- the conversation -- */
@@ -330,18 +126,18 @@ static enum talk talk(struct out *o)
 	case CLIENT_WANT_FLUSH: t = TALK_FLUSH; break;
 	case CLIENT_DO_STARTTLS: t = TALK_TLS; break;
 	case CLIENT_READY:
-		if (!next_message(o))
+		if (!smtp_out_next(o))
 			t = TALK_IDLE;
 		else
 			t = TALK_WAIT;
 		break;
 	case CLIENT_SEND_BODY:
-		if (buf_left(&o->out) < 2 * RUN + 16)
+		if (buf_left(&o->out) < 2 * SMTP_OUT_RUN + 16)
 			t = TALK_FLUSH;
 		else
-			t = feed(o) ? TALK_AGAIN : TALK_WAIT;
+			t = smtp_out_feed(o) ? TALK_AGAIN : TALK_WAIT;
 		break;
-	case CLIENT_RCPT: note(o, ev.rcpt, &ev); break;
+	case CLIENT_RCPT: smtp_out_note(o, ev.rcpt, &ev); break;
 	case CLIENT_DONE:
 		if (ev.maybe_taken)
 			log_event(
@@ -349,8 +145,8 @@ static enum talk talk(struct out *o)
 			    F_CSTR("about",
 				   "possible duplicate: the reply to the end of data never came"),
 			    F_ID("id", o->ticket.id), F_CSTR("remote", o->remote));
-		note_rest(o, &ev);
-		settle(o);
+		smtp_out_note_rest(o, &ev);
+		smtp_out_settle(o);
 		break;
 	case CLIENT_FAILED:
 		blame_site(o, smtp_client_phase_name(ev.phase), ev.reply.code,
@@ -453,13 +249,14 @@ static bool turn(struct out *o)
 	if (o->stage != STAGE_TALK)
 		return false;
 	t = talk(o);
+	rest(o, t == TALK_IDLE && !deliver_stopping(o->deliver) && !smtp_out_spent(o));
 	if (t == TALK_OVER) {
 		flush(o); /* QUIT, perhaps */
 		o->stage = STAGE_OVER;
 		return false;
 	}
 	/* A spent one makes room at once: as long as it is there, no other takes its place. */
-	if (t == TALK_IDLE && (deliver_stopping(o->deliver) || spent(o)))
+	if (t == TALK_IDLE && (deliver_stopping(o->deliver) || smtp_out_spent(o)))
 		smtp_client_quit(o->client, &o->out);
 	if (!flush(o)) {
 		smtp_client_lost(o->client, S("the connection was lost"));
@@ -482,19 +279,18 @@ static bool turn(struct out *o)
 	return false;
 }
 
-static void pump(struct out *o)
+void smtp_out_pump(struct out *o)
 {
+	uint64_t wait;
+
 	if (o->job_out)
 		return;
 	while (turn(o) && !o->job_out)
 		;
 	if (o->stage == STAGE_OVER && !o->job_out) {
-		if (o->busy) {
-			/* The machine had no chance to say it: the delivery goes back as it was. */
-			o->home->server->spool_backend->release(o->home->server->spool, &o->ticket,
-								clock_steady_ms());
-			put_down(o);
-		}
+		/* The machine had no chance to say it. */
+		if (o->busy)
+			smtp_out_give_back(o);
 		bury(o);
 		return;
 	}
@@ -504,8 +300,11 @@ static void pump(struct out *o)
 		return;
 	}
 	stream_want(&o->stream, true, o->out.n > 0 || stream_wants_write(&o->stream));
-	loop_timer_set(&o->timer,
-		       o->stage == STAGE_HANDSHAKE ? conf_of(o)->delivery.tls : deadline(o));
+	wait = o->stage == STAGE_HANDSHAKE ? conf_of(o)->delivery.tls : deadline(o);
+	/* The end does not wait long for the reply to a QUIT. */
+	if (idle(o) && deliver_stopping(o->deliver) && wait > LAST_QUIT_MS)
+		wait = LAST_QUIT_MS;
+	loop_timer_set(&o->timer, wait);
 }
 
 static void connect_next(struct out *o);
@@ -524,7 +323,7 @@ static void on_ready(void *arg)
 		if (o->config.tls_up)
 			start_tls(o);
 	}
-	pump(o);
+	smtp_out_pump(o);
 }
 
 static void on_late(void *arg)
@@ -553,7 +352,7 @@ static void on_late(void *arg)
 	case STAGE_LOAD:
 	case STAGE_OVER: return;
 	}
-	pump(o);
+	smtp_out_pump(o);
 }
 
 static void connect_next(struct out *o)
@@ -601,7 +400,8 @@ static void lookup_run(struct job *job, void *ctx)
 	}
 	if (rc)
 		err_set(&o->error, ERR_LATER, "%s: %s", host, gai_strerror(rc));
-	for (struct addrinfo *a = rc ? NULL : list; a && o->n_addresses < ADDRESSES; a = a->ai_next)
+	for (struct addrinfo *a = rc ? NULL : list; a && o->n_addresses < SMTP_OUT_ADDRESSES;
+	     a = a->ai_next)
 		if (!getnameinfo(a->ai_addr, a->ai_addrlen, o->addresses[o->n_addresses].text,
 				 sizeof o->addresses[0].text, NULL, 0, NI_NUMERICHOST))
 			o->n_addresses++;
@@ -614,7 +414,10 @@ static void lookup_done(struct job *job)
 	struct out *o = (struct out *)(void *)((char *)job - offsetof(struct out, job));
 
 	o->job_out = false;
-	connect_next(o);
+	if (o->stage == STAGE_OVER)
+		bury(o);
+	else
+		connect_next(o);
 }
 
 static enum smtp_client_tls demand(enum route_tls t)
@@ -664,5 +467,6 @@ bool smtp_out_start(struct deliver *d, struct site *site)
 		return false;
 	}
 	site->unproven++;
+	link_last(o);
 	return true;
 }

@@ -100,7 +100,7 @@ bool index_settle(struct index *, struct entry *, uint32_t number, uint32_t atte
 size_t index_next(struct index *, uint64_t now_ms, struct spool_dest *out, size_t max,
 		  uint64_t *ret_wait_ms);
 size_t index_take(struct index *, const struct spool_dest *, uint64_t now_ms,
-		  struct spool_ticket *out, size_t max);
+		  struct spool_ticket *out, size_t max, bool *ret_more);
 void index_park(struct index *, const struct spool_dest *, uint64_t not_before_ms);
 void index_release(struct index *, const struct spool_ticket *, uint64_t due_ms);
 size_t index_list(const struct index *, const struct spool_filter *, const struct id *after,

@@ -234,12 +234,12 @@ static size_t mem_next(struct spool *s, uint64_t now_ms, struct spool_dest *out,
 }
 
 static size_t mem_take(struct spool *s, const struct spool_dest *d, uint64_t now_ms,
-		       struct spool_ticket *out, size_t max)
+		       struct spool_ticket *out, size_t max, bool *ret_more)
 {
 	size_t n;
 
 	pthread_mutex_lock(&s->lock);
-	n = index_take(s->index, d, now_ms, out, max);
+	n = index_take(s->index, d, now_ms, out, max, ret_more);
 	pthread_mutex_unlock(&s->lock);
 	return n;
 }

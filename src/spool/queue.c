@@ -27,7 +27,7 @@ size_t index_next(struct index *x, uint64_t now_ms, struct spool_dest *out, size
 }
 
 size_t index_take(struct index *x, const struct spool_dest *name, uint64_t now_ms,
-		  struct spool_ticket *out, size_t max)
+		  struct spool_ticket *out, size_t max, bool *ret_more)
 {
 	struct dest *d = dest_find(x, name);
 	size_t n = 0;
@@ -47,6 +47,7 @@ size_t index_take(struct index *x, const struct spool_dest *name, uint64_t now_m
 						  .accepted_ms = entry_accepted_ms(e),
 						  .account = e->account };
 	}
+	*ret_more = d && d->n && delivery_at(x, d->due[0])->next_ms <= now_ms;
 	if (d)
 		index_dest_place(x, d);
 	return n;

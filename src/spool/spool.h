@@ -185,9 +185,10 @@ struct spool_backend {
 	 * due (UINT64_MAX: none). */
 	size_t (*next)(struct spool *, uint64_t now_ms, struct spool_dest *out, size_t max,
 		       uint64_t *ret_wait_ms);
-	/* Leases up to max due deliveries of a destination that the caller holds. */
+	/* Leases up to max due deliveries of a destination that the caller holds. *ret_more: others
+	 * are due there now. */
 	size_t (*take)(struct spool *, const struct spool_dest *, uint64_t now_ms,
-		       struct spool_ticket *out, size_t max);
+		       struct spool_ticket *out, size_t max, bool *ret_more);
 	/* Gives a held destination back; next() will not hand it out before not_before_ms. */
 	void (*park)(struct spool *, const struct spool_dest *, uint64_t not_before_ms);
 	/* Ends a lease without an outcome; due again at due_ms. Nothing durable changes. */

@@ -214,6 +214,7 @@ static void check_due(struct rig *r, struct model *m, uint64_t now)
 	uint64_t wait, due = 0, taken = 0, first = UINT64_MAX;
 	struct spool_ticket t[8];
 	struct spool_dest d;
+	bool more;
 
 	for (size_t i = 0; i < MESSAGES; i++)
 		for (uint32_t k = 0; m->at[i].exists && k < m->at[i].n_dests; k++)
@@ -227,7 +228,7 @@ static void check_due(struct rig *r, struct model *m, uint64_t now)
 	while (r->b->next(r->s, now, &d, 1, &wait)) {
 		size_t n;
 
-		while ((n = r->b->take(r->s, &d, now, t, 3))) {
+		while ((n = r->b->take(r->s, &d, now, t, 3, &more))) {
 			taken += n;
 			for (size_t i = 0; i < n; i++) {
 				struct model_message *mm = NULL;

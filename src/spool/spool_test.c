@@ -169,6 +169,7 @@ static void failed_tried_again(void **state)
 	struct spool_dest d;
 	struct spool_ticket t;
 	uint64_t wait;
+	bool more;
 
 	(void)state;
 	rig_put_simple(&rig, 1, "1", 10);
@@ -178,7 +179,7 @@ static void failed_tried_again(void **state)
 	assert_int_equal(rig.b->next(rig.s, 3999, &d, 1, &wait), 0);
 	assert_int_equal(wait, 4000);
 	assert_int_equal(rig.b->next(rig.s, 4000, &d, 1, &wait), 1);
-	assert_int_equal(rig.b->take(rig.s, &d, 4000, &t, 1), 1);
+	assert_int_equal(rig.b->take(rig.s, &d, 4000, &t, 1, &more), 1);
 	assert_int_equal(t.attempts, 2);
 	assert_int_equal(rig_deliver(&rig, sample_id(1)), SPOOL_OK);
 	assert_int_equal(rig_count(&rig).messages, 0);
@@ -263,6 +264,7 @@ static void queue_order(void **state)
 	struct spool_ticket t[8];
 	struct sample m;
 	uint64_t wait;
+	bool more;
 
 	(void)state;
 	/* d1 is due at 100, 300; d2 at 200. */
@@ -277,11 +279,12 @@ static void queue_order(void **state)
 	assert_true(slice_eq(slice(d[0].name, d[0].n), S("d1.test")));
 	assert_true(slice_eq(slice(d[1].name, d[1].n), S("d2.test")));
 	assert_int_equal(wait, UINT64_MAX); /* both are held */
-	assert_int_equal(rig.b->take(rig.s, &d[0], 250, t, 8), 1);
+	assert_int_equal(rig.b->take(rig.s, &d[0], 250, t, 8, &more), 1);
+	assert_false(more); /* not yet */
 	assert_true(id_eq(t[0].id, sample_id(0)));
 	assert_int_equal(t[0].accepted_ms, 1700000000000);
 	assert_int_equal(t[0].account, 10);
-	assert_int_equal(rig.b->take(rig.s, &d[0], 250, t + 1, 8),
+	assert_int_equal(rig.b->take(rig.s, &d[0], 250, t + 1, 8, &more),
 			 0); /* leased; the other not due */
 	rig.b->park(rig.s, &d[0], 400);
 	rig.b->park(rig.s, &d[1], 0);
@@ -290,9 +293,10 @@ static void queue_order(void **state)
 	assert_int_equal(wait, 400); /* parked until then, although due at 300 */
 	rig.b->release(rig.s, &t[0], 500);
 	assert_int_equal(rig.b->next(rig.s, 450, d + 1, 1, &wait), 1);
-	assert_int_equal(rig.b->take(rig.s, &d[1], 450, t, 8), 1);
+	assert_int_equal(rig.b->take(rig.s, &d[1], 450, t, 8, &more), 1);
+	assert_false(more);
 	assert_true(id_eq(t[0].id, sample_id(2)));
-	assert_int_equal(rig.b->take(rig.s, &d[1], 500, t + 1, 8), 1);
+	assert_int_equal(rig.b->take(rig.s, &d[1], 500, t + 1, 8, &more), 1);
 	assert_true(id_eq(t[1].id, sample_id(0)));
 	assert_int_equal(t[1].attempts, 0);
 	{
@@ -307,7 +311,10 @@ static void queue_order(void **state)
 		/* Leases and holds live in memory only. */
 		rig_bounce(&rig);
 		assert_int_equal(rig.b->next(rig.s, 1000, d, 4, &wait), 2);
-		assert_int_equal(rig.b->take(rig.s, &d[0], 1000, t, 8), 2);
+		assert_int_equal(rig.b->take(rig.s, &d[0], 1000, t, 1, &more), 1);
+		assert_true(more);
+		assert_int_equal(rig.b->take(rig.s, &d[0], 1000, t, 8, &more), 1);
+		assert_false(more);
 	}
 }
 

@@ -125,6 +125,7 @@ static size_t use(struct spool *s, bool settle)
 	uint64_t wait;
 	struct spool_dest d;
 	struct spool_ticket t[4];
+	bool more;
 
 	for (size_t i = 0; i < n; i++) {
 		struct spool_verdict v = { 0, RCPT_DELIVERED, S("250") };
@@ -149,7 +150,7 @@ static size_t use(struct spool *s, bool settle)
 			abort();
 	}
 	while (b->next(s, UINT64_MAX - 1, &d, 1, &wait)) {
-		(void)b->take(s, &d, UINT64_MAX - 1, t, 4);
+		(void)b->take(s, &d, UINT64_MAX - 1, t, 4, &more);
 		b->park(s, &d, UINT64_MAX);
 	}
 	return n;

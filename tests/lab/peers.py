@@ -103,6 +103,7 @@ class SmartHost:
             authenticator=self.authenticate if user else None, auth_required=bool(user),
             auth_require_tls=bool(tls and not implicit), data_size_limit=64 << 20)
         self.controller.start()
+        self.sessions = 0  # start() looks in itself
 
     def stop(self):
         self.controller.stop()

@@ -1,0 +1,88 @@
+/* serve/smtp_out_impl.h -- what the files of the outbound door share. */
+#ifndef SERVE_SMTP_OUT_IMPL_H
+#define SERVE_SMTP_OUT_IMPL_H
+
+#include "loop/stream.h"
+#include "serve/deliver.h"
+#include "serve/server.h"
+#include "serve/smtp_out.h"
+#include "smtp/client.h"
+
+#define SMTP_OUT_ADDRESSES 8
+/* Content fed to the machine at once, bytes; stuffed it can double. */
+#define SMTP_OUT_RUN 16384u
+
+enum stage {
+	STAGE_LOOKUP, /* the host's addresses are being looked up */
+	STAGE_CONNECT,
+	STAGE_HANDSHAKE, /* TLS, implicit or after STARTTLS */
+	STAGE_TALK,
+	STAGE_LOAD, /* a job reads the message, or the next block of its body */
+	STAGE_OVER,
+};
+
+struct address {
+	char text[64];
+};
+
+struct out {
+	struct deliver *deliver;
+	struct home *home;
+	struct site *site;
+	struct out *before, *after; /* of this site; those at rest stand first */
+	bool resting;               /* ready, and nothing was due */
+	const struct route *route;
+	enum stage stage;
+	struct job job;
+	bool job_out; /* with a worker */
+	struct err error;
+
+	struct address addresses[SMTP_OUT_ADDRESSES];
+	size_t n_addresses, next_address;
+	char remote[96];
+	struct stream stream;
+	struct loop_timer timer;
+	struct smtp_client_config config;
+	struct smtp_client *client;
+	struct buf in, out;
+	bool proven; /* the site was ready for a delivery */
+	uint32_t messages;
+
+	/* The delivery in hand */
+	bool busy;
+	struct spool_ticket ticket;
+	struct arena arena;
+	struct spool_message message;
+	bool loaded;
+	struct smtp_client_mail mail;
+	struct smtp_client_rcpt *rcpts;
+	struct outcome_answer *answers; /* of rcpts, in that order */
+	uint32_t n_rcpts;
+	struct slice head_left, body_left;
+	uint64_t file_at, file_left;
+	char *block;
+	size_t block_n;
+};
+
+/* -- smtp_out.c -- */
+
+/* Goes on with the connection, after anything has changed. It may be gone afterwards. */
+void smtp_out_pump(struct out *);
+
+/* -- smtp_out_mail.c: the delivery in hand -- */
+
+/* The machine waits for a message. False: there is none for it now. */
+bool smtp_out_next(struct out *);
+/* It has carried as many messages as one connection of this route may. */
+bool smtp_out_spent(const struct out *);
+/* Feeds content. False: a job fetches the next block. */
+bool smtp_out_feed(struct out *);
+/* Keeps the machine's verdict on one recipient; on whoever has none of their own. */
+void smtp_out_note(struct out *, uint32_t rcpt, const struct smtp_client_event *);
+void smtp_out_note_rest(struct out *, const struct smtp_client_event *);
+/* Every recipient has a verdict: they are made durable. */
+void smtp_out_settle(struct out *);
+/* The delivery goes back as it was. */
+void smtp_out_give_back(struct out *);
+
+#endif
