@@ -59,6 +59,35 @@ void stream_close(struct stream *s)
 	s->server = NULL;
 }
 
+void stream_half_close(struct stream *s)
+{
+	if (s->tls && !s->shaking && !s->failed)
+		SSL_shutdown(s->tls);
+	s->failed = true; /* close_notify is said once */
+	s->more = false;
+	ERR_clear_error();
+	shutdown(s->fd, SHUT_WR);
+}
+
+enum stream_result stream_discard(struct stream *s, size_t max, size_t *ret)
+{
+	char room[8192];
+	ssize_t n = 0;
+
+	*ret = 0;
+	while (*ret < max) {
+		n = recv(s->fd, room, sizeof room, 0);
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			break;
+		*ret += (size_t)n;
+	}
+	if (n == 0)
+		return STREAM_EOF;
+	return n > 0 ? STREAM_OK : errno == EAGAIN ? STREAM_AGAIN : STREAM_ERROR;
+}
+
 static enum stream_result tls_result(struct stream *s, int rc)
 {
 	int why = SSL_get_error(s->tls, rc);

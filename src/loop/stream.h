@@ -39,6 +39,13 @@ bool stream_init(struct stream *, struct loop *, int fd, void (*ready)(void *arg
 /* Says close_notify if it can be said at once, and closes. Harmless on a closed stream. */
 void stream_close(struct stream *);
 
+/* An end whose last words arrive: says close_notify and ends our side; from then on what still
+ * comes is thrown away with stream_discard() until the peer has closed, too. To close with bytes
+ * unread would make the kernel send a reset, and that overtakes what the peer has not read yet. */
+void stream_half_close(struct stream *);
+/* Throws away at most max bytes: STREAM_OK (there may be more), STREAM_AGAIN, or the end. */
+enum stream_result stream_discard(struct stream *, size_t max, size_t *ret);
+
 /* Appends at most max bytes to in, and no more than it has room for; with no room at all
  * STREAM_ERROR. What is left unread is told of again. When a read has taken all there was, the next
  * ones say STREAM_AGAIN without asking the kernel, until ready() was called: reading until

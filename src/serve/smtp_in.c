@@ -11,6 +11,10 @@
 /* Read at most this much before the session has looked at it. */
 #define READ_MAX 65536
 #define OUT_MAX  16384
+/* After the last words to a client that has not said QUIT: so long, and so many bytes, for them to
+ * be read before the socket closes. */
+#define LINGER_MS  1000
+#define LINGER_MAX (256u << 10)
 /* A connection that was silent so long gives its buffers back. */
 #define IDLE_MS 2000
 
@@ -32,6 +36,8 @@ static uint64_t deadline(const struct conn *c)
 	const struct conf *conf = c->home->server->conf;
 	uint64_t due = UINT64_MAX, slow;
 
+	if (c->phase == PHASE_LINGER)
+		return c->progress_ms + LINGER_MS;
 	if (c->phase == PHASE_HANDSHAKE || c->phase == PHASE_STARTTLS) {
 		due = c->progress_ms + conf->limits.time_tls;
 	} else if (c->out.n) {
@@ -303,11 +309,35 @@ static bool turn(struct conn *c)
 	return t == TALK_FLUSH || (t == TALK_INPUT && fill(c));
 }
 
+/* True: the connection can be closed for good. */
+static bool over(struct conn *c)
+{
+	size_t n;
+
+	if (c->phase == PHASE_CLOSING && (!c->out.n || c->peer_gone)) {
+		if (c->peer_gone || smtp_session_quit(c->session))
+			return true;
+		stream_half_close(&c->stream);
+		c->phase = PHASE_LINGER;
+		c->progress_ms = loop_now(c->home->loop);
+	}
+	if (c->phase != PHASE_LINGER)
+		return false;
+	switch (stream_discard(&c->stream, LINGER_MAX - c->discarded, &n)) {
+	case STREAM_OK:
+	case STREAM_AGAIN: c->discarded += n; return c->discarded >= LINGER_MAX;
+	case STREAM_EOF:
+	case STREAM_CUT:
+	case STREAM_ERROR: break;
+	}
+	return true;
+}
+
 void smtp_in_pump(struct conn *c)
 {
 	while (turn(c))
 		;
-	if (c->phase == PHASE_CLOSING && (!c->out.n || c->peer_gone)) {
+	if (over(c)) {
 		finish(c);
 		return;
 	}

@@ -16,6 +16,7 @@ enum phase {
 	PHASE_STARTTLS,  /* the 220 is on its way out; then the handshake */
 	PHASE_HANDSHAKE, /* TLS is being set up */
 	PHASE_CLOSING,   /* what is in `out` is written, then the socket closes */
+	PHASE_LINGER,    /* our side is closed; what still comes is thrown away */
 };
 
 struct conn {
@@ -39,6 +40,7 @@ struct conn {
 	struct principal who;       /* once authenticated */
 	struct tx *tx;
 	uint64_t messages;
+	size_t discarded; /* bytes, while lingering */
 };
 
 struct smtp_in_home {

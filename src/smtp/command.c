@@ -209,6 +209,7 @@ static bool cmd_help(struct smtp_session *s, struct call *c, struct slice arg)
 static bool cmd_quit(struct smtp_session *s, struct call *c, struct slice arg)
 {
 	(void)arg;
+	s->quit = true;
 	close_saying(s, c->out, SAY_BYE);
 	return false;
 }

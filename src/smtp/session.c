@@ -400,6 +400,11 @@ bool smtp_session_user(const struct smtp_session *s)
 	return s->user;
 }
 
+bool smtp_session_quit(const struct smtp_session *s)
+{
+	return s->quit;
+}
+
 bool smtp_session_in_tx(const struct smtp_session *s)
 {
 	return s->tx != TX_NONE;

@@ -136,7 +136,9 @@ enum smtp_clock smtp_session_clock(const struct smtp_session *s);
 struct slice smtp_session_helo(const struct smtp_session *s);
 bool smtp_session_is_esmtp(const struct smtp_session *s); /* EHLO, not HELO */
 bool smtp_session_tls(const struct smtp_session *s);
-bool smtp_session_user(const struct smtp_session *s);  /* authenticated */
+bool smtp_session_user(const struct smtp_session *s); /* authenticated */
+/* The session ended at the client's word: nothing more is on its way. */
+bool smtp_session_quit(const struct smtp_session *s);
 bool smtp_session_in_tx(const struct smtp_session *s); /* MAIL was accepted, its end not seen */
 
 #endif

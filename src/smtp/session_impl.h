@@ -39,6 +39,7 @@ struct smtp_session {
 	enum smtp_want asked; /* the open question, or SMTP_WANT_INPUT */
 	uint32_t question;    /* its number */
 	bool tls, user;  /* what the client has proved: any mix is legal but user without tls */
+	bool quit;       /* the client has said so */
 	bool drop;       /* SMTP_GOT_RESET is to be reported before going on */
 	bool stopping;   /* 421 4.3.2 as soon as it is legal */
 	bool skipped_cr; /* IN_LONG_LINE: the last byte skipped was CR */
