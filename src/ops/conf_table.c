@@ -50,7 +50,7 @@ const struct conf_option conf_options[] = {
 	{ IN_LIMITS, "message",        CONF_SIZE, TOP(limits.message),       "31457280", 64 KI, 1 GI, NULL, "a message, announced as SIZE: 552 5.3.4" },
 	{ IN_LIMITS, "recipients",     CONF_UINT, TOP(limits.recipients),    "1000", 100, 100000, NULL, "recipients of a message: 452 4.5.3, the earlier ones stay" },
 	{ IN_LIMITS, "body_line",      CONF_UINT, TOP(limits.body_line),     "998", 0, 1 GI, NULL, "octets of a text line without CRLF: 554 5.6.0; 0: no limit" },
-	{ IN_LIMITS, "header_size",    CONF_SIZE, TOP(limits.header_size),   "256K", 8 KI, 16 MI, NULL, "the header: 554 5.6.0" },
+	{ IN_LIMITS, "header_size",    CONF_SIZE, TOP(limits.header_size),   "256K", 8 KI, 16 MI, NULL, "the header: 552 5.3.4" },
 	{ IN_LIMITS, "header_fields",  CONF_UINT, TOP(limits.header_fields), "1000", 50, 100000, NULL, "fields of a header: 554 5.6.0" },
 	{ IN_LIMITS, "received",       CONF_UINT, TOP(limits.received),      "100", 10, 1000, NULL, "Received fields, a loop: 554 5.4.6" },
 	{ IN_LIMITS, "commands",       CONF_UINT, TOP(limits.commands),      "1000", 0, 1000000, NULL, "commands since the last message that do not lead to one: 421 4.7.0; 0: no limit" },

@@ -225,6 +225,68 @@ def test_login_timeout(lab):
         check(c.closed(), "closed")
 
 
+def test_silence_in_a_body(lab):
+    s = lab.signet({"limits": {"time_body": "1s"}})
+    with s.login() as c:
+        c.cmd(f"MAIL FROM:<{s.sender}>")
+        c.cmd("RCPT TO:<you@example.com>")
+        reply(c.cmd("DATA"), "354 *")
+        c.send(f"From: {s.sender}\r\n\r\nhal")
+        reply(c.reply(), "421 4.4.2 Timeout, closing connection")
+        check(c.closed(), "closed")
+    check(not s.events("message_accepted"), "half a message is none")
+
+
+def test_length_of_a_session(lab):
+    """However busy it is; a transaction that is open then is not acknowledged."""
+    s = lab.signet({"limits": {"time_session": "2s"}})
+    began = time.monotonic()
+    with s.login() as c:
+        while True:
+            r = c.cmd("NOOP")
+            if r.code != 250:
+                break
+            check(time.monotonic() - began < 20, "it ends")
+            time.sleep(0.05)
+        reply(r, "421 4.4.2 Timeout, closing connection")
+        check(time.monotonic() - began > 1.9, "not before its time")
+        check(c.closed(), "closed")
+
+
+def test_replies_not_taken_in_time(lab):
+    s = lab.signet({"limits": {"commands": 0, "time_write": "1s"}})
+    with s.login(rcvbuf=4096) as c:
+        c.sock.settimeout(20)
+        try:
+            while True:
+                c.sock.sendall(b"NOOP\r\n" * 4096)
+        except (OSError, ssl.SSLError) as e:
+            check(not isinstance(e, TimeoutError), "it is closed, not only left waiting", e)
+    s.wait_event("connection_closed", count=1)
+
+
+def test_every_limit_has_a_test(lab):
+    """Each option of the section `limits` is set by some test, and each reply that its row names
+    stands in docs/limits.md."""
+    rows, on = {}, False
+    for line in lab.signet(start=False, bare=True).run("config", "table").splitlines():
+        if line.startswith("### "):
+            on = line == "### limits"
+        m = on and re.match(r"\| `(\w+)` \|.*\|([^|]*)\|$", line)
+        if m:
+            rows[m.group(1)] = m.group(2)
+    check(len(rows) > 20, "the table", rows)
+    texts = [open(f, encoding="utf-8").read() for pattern in ("scripts/*.smtp", "scenarios/*.py")
+             for f in glob.glob(os.path.join(paths.TESTS, pattern))]
+    with open(os.path.join(paths.ROOT, "docs/limits.md"), encoding="utf-8") as f:
+        doc = f.read()
+    for name, about in rows.items():
+        check(any(re.search(rf'limits\.{name}\b|"{name}"', t) for t in texts),
+              "no test sets this limit", name)
+        for code in re.findall(r"\b([245]\d\d) (\d\.\d\.\d)\b", about):
+            check(" ".join(code) in doc, "docs/limits.md does not name this reply", name, code)
+
+
 def test_silent_tls_handshake(lab):
     s = lab.signet({"limits": {"time_tls": "1s"}})
     with raw.Raw(s.ports["tls"], greet=False) as c:
