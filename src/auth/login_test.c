@@ -1,5 +1,5 @@
 /* auth/login_test.c -- every reason, its answer, and what each costs. */
-#include "auth/login.h"
+#include "auth/known.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -357,6 +357,90 @@ static void test_texts(void **state)
 						auth_reason_name((enum auth_reason)k));
 }
 
+/* -- known.h -- */
+
+static const unsigned char known_key[AUTH_KNOWN_KEY] = { 7 };
+
+/* Every input of the decision is part of the name under which a login is known. */
+static void known_only_for_the_same_attempt(void **state)
+{
+	struct fix *f = *state;
+	struct auth_known *k = auth_known_new(8, known_key);
+	const struct auth_attempt good = { S("PLAIN"), S("apikey"), secret(S(KEY(GOOD_ID))),
+					   S("192.0.2.1"), NOW };
+	struct auth_attempt other[] = { good, good, good, good, good, good };
+	struct principal who, again = { 0 };
+	struct auth_finding found;
+
+	assert_non_null(k);
+	other[0].mechanism = S("LOGIN");
+	other[1].username = S(GOOD_ID);
+	other[2].password = secret(S("SG." GOOD_ID "." OTHER_SECRET));
+	other[3].client = S("192.0.2.2");
+	/* The same bytes, cut elsewhere. */
+	other[4].username = S("apikeyS");
+	other[4].password = secret(slice_from(good.password.bytes, 1));
+	other[5].username = S("");
+	assert_false(auth_known_get(k, &good, store_generation(f->s), &again));
+	OK(f, auth_login(f->h, &good, &who, &found, &f->e));
+	auth_known_put(k, &good, &who);
+	assert_true(auth_known_get(k, &good, store_generation(f->s), &again));
+	assert_memory_equal(&who, &again, sizeof who);
+	for (size_t i = 0; i < LEN(other); i++)
+		assert_false(auth_known_get(k, &other[i], store_generation(f->s), &again));
+	auth_known_free(k);
+}
+
+static void known_until_something_changes(void **state)
+{
+	struct fix *f = *state;
+	struct auth_known *k = auth_known_new(8, known_key);
+	struct auth_attempt at = { S("PLAIN"), S("apikey"), secret(S(KEY(OLD_ID))), S("192.0.2.1"),
+				   NOW };
+	struct principal who;
+	struct auth_finding found;
+
+	assert_non_null(k);
+	OK(f, auth_login(f->h, &at, &who, &found, &f->e));
+	auth_known_put(k, &at, &who);
+	assert_true(auth_known_get(k, &at, store_generation(f->s), &who));
+	at.now_ms = NOW + 1; /* it expires then */
+	assert_false(auth_known_get(k, &at, store_generation(f->s), &who));
+	at.now_ms = NOW;
+	OK(f, key_revoke(f->h, &by, S(OLD_ID), &f->e));
+	assert_false(auth_known_get(k, &at, store_generation(f->s), &who));
+	assert_false(auth_login(f->h, &at, &who, &found, &f->e));
+	auth_known_free(k);
+}
+
+static void known_is_bounded(void **state)
+{
+	struct auth_known *k = auth_known_new(4, known_key);
+	static char longest[5000];
+	const struct auth_attempt huge = { S("PLAIN"), S("apikey"),
+					   secret(slice(longest, sizeof longest)), S("::1"), NOW };
+	struct principal who = { .account = 7 }, got;
+	size_t there = 0;
+
+	(void)state;
+	assert_non_null(k);
+	for (uint64_t round = 0; round < 2; round++)
+		for (uint64_t i = 0; i < 32; i++) {
+			struct auth_attempt at = { S("PLAIN"), slice(&i, sizeof i), secret(S("x")),
+						   S("::1"), NOW };
+
+			if (!round)
+				auth_known_put(k, &at, &who);
+			else
+				there += auth_known_get(k, &at, 0, &got);
+		}
+	assert_in_range(there, 1, 4);
+	auth_known_put(k, &huge, &who);
+	assert_false(auth_known_get(k, &huge, 0, &got));
+	auth_known_free(k);
+	auth_known_free(NULL);
+}
+
 int main(void)
 {
 #define T(test) cmocka_unit_test_setup_teardown(test, begin, end)
@@ -367,6 +451,9 @@ int main(void)
 		T(test_store_down),
 		T(test_damaged_row),
 		T(test_recheck),
+		T(known_only_for_the_same_attempt),
+		T(known_until_something_changes),
+		T(known_is_bounded),
 		cmocka_unit_test(test_texts),
 	};
 

@@ -17,6 +17,7 @@
 
 #include <stdatomic.h>
 
+struct auth_known;
 struct deliver;
 
 /* A loop thread and what belongs to it alone. */
@@ -24,9 +25,16 @@ struct home {
 	struct loop *loop;
 	struct server *server;
 	struct sender_cache *senders;
+	struct auth_known *logins;
 	struct smtp_in_home *smtp_in;
 	unsigned index;
+	unsigned char random[512]; /* taken from its end; see home_random() */
+	size_t random_left;
 };
+
+/* n unguessable bytes, at most 64, for the names of things: the kernel is asked once for many of
+ * them. What was handed out is wiped. Of the home's own thread. */
+void home_random(struct home *, void *ret, size_t n);
 
 struct server {
 	const struct conf *conf;

@@ -1,4 +1,5 @@
 /* serve/smtp_in_auth.c -- who a connection is: at AUTH, and at each MAIL still. */
+#include "auth/known.h"
 #include "base/must.h"
 #include "ops/clock.h"
 #include "ops/log.h"
@@ -134,16 +135,21 @@ struct login {
 	struct auth_finding finding;
 };
 
-static void login_run(struct job *job, void *store)
+static struct auth_attempt attempt_of(const struct login *l)
 {
-	struct login *l = (struct login *)(void *)job;
-	struct auth_attempt a = {
+	return (struct auth_attempt){
 		.mechanism = l->mechanism,
 		.username = slice(l->text, l->user_n),
 		.password = secret(slice(l->text + SASL_FIELD_MAX, l->password_n)),
 		.client = slice_str(l->client),
 		.now_ms = l->now_ms,
 	};
+}
+
+static void login_run(struct job *job, void *store)
+{
+	struct login *l = (struct login *)(void *)job;
+	struct auth_attempt a = attempt_of(l);
 
 	l->ok = auth_login(store, &a, &l->who, &l->finding, NULL);
 }
@@ -165,16 +171,11 @@ static void log_login(struct conn *c, const struct login *l)
 		  F_CSTR("reason", auth_reason_name(l->finding.reason)));
 }
 
-static void login_done(struct job *job)
+/* Logs the decision and answers, and frees it. */
+static void decided(struct conn *c, struct login *l)
 {
-	struct login *l = (struct login *)(void *)job;
-	struct conn *c = smtp_in_conn(l->home, l->conn);
 	struct server *s = l->home->server;
 
-	if (!c) {
-		login_free(l);
-		return;
-	}
 	log_login(c, l);
 	if (!l->ok) {
 		answer_auth(c, l->question, auth_answer(l->finding.reason), false);
@@ -189,7 +190,36 @@ static void login_done(struct job *job)
 		answer_auth(c, l->question, AUTH_OK, false);
 	}
 	login_free(l);
+}
+
+static void login_done(struct job *job)
+{
+	struct login *l = (struct login *)(void *)job;
+	struct conn *c = smtp_in_conn(l->home, l->conn);
+	struct auth_attempt a = attempt_of(l);
+
+	if (l->ok)
+		auth_known_put(l->home->logins, &a, &l->who);
+	if (!c) {
+		login_free(l);
+		return;
+	}
+	decided(c, l);
 	smtp_in_pump(c);
+}
+
+/* The same login as one that was right, and nothing has changed since: no need for a worker. */
+static bool known(struct login *l)
+{
+	struct auth_attempt a = attempt_of(l);
+
+	l->ok =
+	    auth_known_get(l->home->logins, &a, store_generation(l->home->server->store), &l->who);
+	if (l->ok) {
+		l->finding.account = l->who.account;
+		memcpy(l->finding.key_id, l->who.key_id, sizeof l->finding.key_id);
+	}
+	return l->ok;
 }
 
 void smtp_in_ask_auth(struct conn *c, const struct smtp_event *ev)
@@ -211,6 +241,10 @@ void smtp_in_ask_auth(struct conn *c, const struct smtp_event *ev)
 		memcpy(l->text + SASL_FIELD_MAX, q->password.bytes.p, l->password_n);
 		memcpy(l->client, c->address_text, sizeof l->client);
 		l->now_ms = clock_wall_ms();
+		if (known(l)) {
+			decided(c, l);
+			return;
+		}
 		if (lane_post(c->home->server->work, &l->job))
 			return;
 		login_free(l);

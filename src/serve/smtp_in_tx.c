@@ -188,7 +188,7 @@ static void submit(struct conn *c)
 		tx_answer(c, 452, "4.3.1", S("Insufficient system storage, try again later"));
 		return;
 	}
-	keyring_random(random, sizeof random);
+	home_random(c->home, random, sizeof random);
 	buf_init(&token, 64);
 	buf_addhex(&token, slice(random, sizeof random));
 	tx->submission = (struct submission){

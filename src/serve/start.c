@@ -2,7 +2,7 @@
 #include "serve/start.h"
 
 #include "account/account.h"
-#include "auth/login.h"
+#include "auth/known.h"
 #include "base/must.h"
 #include "loop/listener.h"
 #include "ops/clock.h"
@@ -35,6 +35,8 @@
 #define NAME_WORKERS 2
 #define QUEUE_MAX    65536
 #define SENDER_CACHE 4096
+/* Logins a loop remembers: a power of two. */
+#define KNOWN_LOGINS 1024
 
 /* One opened address: which loop accepts for which door. */
 struct opened {
@@ -237,6 +239,7 @@ static bool make_homes(struct running *r, struct err *e)
 {
 	struct server *s = &r->server;
 	long cores = sysconf(_SC_NPROCESSORS_ONLN);
+	unsigned char login_key[AUTH_KNOWN_KEY];
 
 	s->n_homes = s->conf->threads ? (unsigned)s->conf->threads
 		     : cores > 0      ? (unsigned)cores
@@ -253,8 +256,11 @@ static bool make_homes(struct running *r, struct err *e)
 		if (!h->loop)
 			return false;
 		h->senders = sender_cache_new(SENDER_CACHE, r->key);
+		keyring_random(login_key, sizeof login_key);
+		h->logins = auth_known_new(KNOWN_LOGINS, login_key);
+		explicit_bzero(login_key, sizeof login_key);
 		h->smtp_in = smtp_in_home_new(h);
-		if (!h->senders || !h->smtp_in)
+		if (!h->senders || !h->logins || !h->smtp_in)
 			return err_set(e, ERR_LATER, "out of memory");
 	}
 	return true;
@@ -518,6 +524,7 @@ static void close_all(struct running *r)
 	for (unsigned i = 0; s->homes && i < s->n_homes; i++) {
 		smtp_in_home_free(s->homes[i].smtp_in);
 		sender_cache_free(s->homes[i].senders);
+		auth_known_free(s->homes[i].logins);
 		loop_free(s->homes[i].loop);
 	}
 	for (size_t i = 0; r->doors && i < s->conf->n_listeners; i++)

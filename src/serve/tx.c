@@ -21,7 +21,7 @@ struct tx *tx_new(struct home *home, uint64_t account, struct slice key_id)
 	tx->home = home;
 	arena_init(&tx->arena, arena_max(home->server->conf));
 	body_init(&tx->body, home->server);
-	keyring_random(random, sizeof random);
+	home_random(home, random, sizeof random);
 	tx->envelope.accepted_ms = clock_wall_ms();
 	tx->envelope.id = id_make(tx->envelope.accepted_ms, random);
 	tx->envelope.account = account;
