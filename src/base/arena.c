@@ -1,6 +1,7 @@
 #include "base/arena.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #define BLOCK_MIN 2048
 
@@ -28,7 +29,8 @@ void arena_done(struct arena *a)
 	arena_init(a, a->max);
 }
 
-void *arena_alloc(struct arena *a, size_t n)
+/* Not zeroed. */
+static void *take(struct arena *a, size_t n)
 {
 	const size_t align = _Alignof(max_align_t);
 	struct arena_block *b = a->blocks;
@@ -44,11 +46,12 @@ void *arena_alloc(struct arena *a, size_t n)
 	n = (n + align - 1) / align * align;
 	if (!b || b->cap - b->n < n) {
 		cap = n > BLOCK_MIN ? n : BLOCK_MIN;
-		b = calloc(1, sizeof *b + cap);
+		b = malloc(sizeof *b + cap);
 		if (!b) {
 			a->failed = true;
 			return NULL;
 		}
+		b->n = 0;
 		b->cap = cap;
 		b->next = a->blocks;
 		a->blocks = b;
@@ -57,6 +60,15 @@ void *arena_alloc(struct arena *a, size_t n)
 	b->n += n;
 	a->used += n;
 	return at;
+}
+
+void *arena_alloc(struct arena *a, size_t n)
+{
+	void *p = take(a, n);
+
+	if (p)
+		memset(p, 0, n);
+	return p;
 }
 
 void *arena_array(struct arena *a, size_t count, size_t size)
@@ -72,11 +84,12 @@ void *arena_array(struct arena *a, size_t count, size_t size)
 
 struct slice arena_dup(struct arena *a, struct slice s)
 {
-	char *p = arena_alloc(a, s.n + 1);
+	char *p = take(a, s.n + 1);
 
 	if (!p)
 		return slice(NULL, 0);
 	if (s.n)
 		memcpy(p, s.p, s.n);
+	p[s.n] = '\0';
 	return slice(p, s.n);
 }

@@ -70,7 +70,7 @@ void buf_shift(struct buf *b, size_t n)
 	memmove(b->p, b->p + n, b->n);
 }
 
-void buf_add(struct buf *b, struct slice s)
+void buf_add_slow(struct buf *b, struct slice s)
 {
 	char *at;
 
@@ -81,11 +81,6 @@ void buf_add(struct buf *b, struct slice s)
 		return;
 	memcpy(at, s.p, s.n);
 	b->n += s.n;
-}
-
-void buf_addc(struct buf *b, char c)
-{
-	buf_add(b, slice(&c, 1));
 }
 
 void buf_addu(struct buf *b, uint64_t v)

@@ -22,8 +22,7 @@ void buf_wipe(struct buf *b);
 /* Forgets content and failure, keeps the storage. */
 void buf_clear(struct buf *b);
 
-void buf_add(struct buf *b, struct slice s);
-void buf_addc(struct buf *b, char c);
+void buf_add_slow(struct buf *b, struct slice s);
 void buf_addu(struct buf *b, uint64_t v);
 void buf_addf(struct buf *b, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 /* Lower-case hexadecimal. */
@@ -35,6 +34,22 @@ char *buf_room_for(struct buf *b, size_t n);
 void buf_grew(struct buf *b, size_t n);
 /* Drops the first n bytes; the rest moves to the front. n <= b->n. */
 void buf_shift(struct buf *b, size_t n);
+
+/* The append that fits, which nearly all do, costs no call. */
+static inline void buf_add(struct buf *b, struct slice s)
+{
+	if (b->failed || s.n > b->cap - b->n || !s.n) {
+		buf_add_slow(b, s);
+		return;
+	}
+	memcpy(b->p + b->n, s.p, s.n);
+	b->n += s.n;
+}
+
+static inline void buf_addc(struct buf *b, char c)
+{
+	buf_add(b, slice(&c, 1));
+}
 
 static inline size_t buf_left(const struct buf *b)
 {

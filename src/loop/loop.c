@@ -29,6 +29,8 @@ struct loop {
 	uint64_t armed;                     /* when `tick` fires; UINT64_MAX: not */
 	struct loop_dear *dear, **dear_end; /* a queue */
 	unsigned served;                    /* without waiting, this turn */
+	void (*last)(void *arg);            /* before waiting again */
+	void *last_arg;
 	void (*on_signal)(void *arg, int signo);
 	void *signal_arg;
 };
@@ -285,6 +287,25 @@ void loop_free(struct loop *l)
 	free(l);
 }
 
+static void run_last(struct loop *l)
+{
+	void (*run)(void *arg) = l->last;
+
+	l->last = NULL;
+	if (run)
+		run(l->last_arg);
+}
+
+void loop_before_wait(struct loop *l, void (*run)(void *arg), void *arg)
+{
+	if (l->last && (l->last != run || l->last_arg != arg))
+		run_last(l);
+	l->last = run;
+	l->last_arg = arg;
+	if (!l->running)
+		run_last(l);
+}
+
 void loop_run(struct loop *l)
 {
 	l->now = clock_mono_ms();
@@ -295,8 +316,10 @@ void loop_run(struct loop *l)
 						 (l->dear ? EVLOOP_NONBLOCK : 0)) < 0)
 			break;
 		run_dear(l);
+		run_last(l);
 	}
 	run_posted(l);
+	run_last(l);
 	l->running = false;
 }
 

@@ -38,6 +38,10 @@ struct loop_chain {
 void loop_chain_add(struct loop_chain *, struct loop_task *);
 void loop_post_chain(struct loop *, struct loop_chain *);
 /* The time, read once a turn. */
+/* Runs once, before the loop waits for events again; at once when it does not run. One at a time:
+ * another one makes the first run now. On the loop's thread. */
+void loop_before_wait(struct loop *, void (*run)(void *arg), void *arg);
+
 uint64_t loop_now(const struct loop *);
 
 /* A deadline. Moving it later costs nothing but a store: it is looked at again when the old time

@@ -59,6 +59,19 @@ void stream_close(struct stream *s)
 	s->server = NULL;
 }
 
+void stream_relax(struct stream *s)
+{
+	/* Refused while something is in them; the next read or write takes them up again. */
+	if (s->holds && !s->shaking && !s->more)
+		SSL_free_buffers(s->tls);
+	s->holds = false;
+}
+
+bool stream_holds(const struct stream *s)
+{
+	return s->holds;
+}
+
 void stream_half_close(struct stream *s)
 {
 	if (s->tls && !s->shaking && !s->failed)
@@ -135,6 +148,7 @@ static enum stream_result read_some(struct stream *s, char *to, size_t max, size
 	if (!s->tls)
 		return plain_read(s, to, max, ret);
 	ERR_clear_error();
+	s->holds = true;
 	rc = SSL_read_ex(s->tls, to, max, ret);
 	s->wants_write = false;
 	s->more = rc == 1 && SSL_has_pending(s->tls);
@@ -179,6 +193,7 @@ static enum stream_result write_some(struct stream *s, struct slice bytes, size_
 		int rc;
 
 		ERR_clear_error();
+		s->holds = true;
 		rc = SSL_write_ex(s->tls, bytes.p, bytes.n, ret);
 		s->wants_write = false;
 		return rc == 1 ? STREAM_OK : tls_result(s, rc);
@@ -296,6 +311,7 @@ enum stream_result stream_handshake(struct stream *s, struct err *e)
 		/* The client's first words may have come along with the end of its handshake. */
 		s->more = SSL_has_pending(s->tls);
 		s->drained = false;
+		s->holds = true;
 		return STREAM_OK;
 	}
 	r = tls_result(s, rc);

@@ -20,6 +20,7 @@ struct stream {
 	struct loop_dear turn;     /* of a server's handshake */
 	bool shaking, wants_write, failed;
 	bool granted; /* it is our turn */
+	bool holds;   /* TLS may have buffers that a rest would free */
 	bool more;    /* TLS holds bytes that were not asked for yet: no readiness will tell */
 	bool drained; /* the last read left nothing: readiness tells when there is something */
 	void (*ready)(void *arg);
@@ -38,6 +39,12 @@ enum stream_result {
 bool stream_init(struct stream *, struct loop *, int fd, void (*ready)(void *arg), void *arg);
 /* Says close_notify if it can be said at once, and closes. Harmless on a closed stream. */
 void stream_close(struct stream *);
+
+/* TLS keeps two buffers of a record each, 34 KB, from the first byte to the last: to take them anew
+ * for every read and write would cost a tenth of a message. A connection at rest gives them back
+ * with stream_relax(); stream_holds(): it has some. */
+void stream_relax(struct stream *);
+bool stream_holds(const struct stream *);
 
 /* An end whose last words arrive: says close_notify and ends our side; from then on what still
  * comes is thrown away with stream_discard() until the peer has closed, too. To close with bytes

@@ -308,6 +308,41 @@ static void test_rest_of_a_record(void **state)
 	two_close(&t);
 }
 
+/* Buffers are given back and taken again, and never with something in them. */
+static void test_relax(void **state)
+{
+	enum stream_result rs, rc;
+	struct two t;
+	struct buf in;
+
+	(void)state;
+	two_open(&t, 0);
+	buf_init(&in, 100);
+	stream_relax(&t.s); /* harmless without TLS */
+	assert_true(stream_start_server(&t.s, server, &t.se));
+	assert_true(stream_start_client(&t.c, client, S("mail.example"), true, &t.ce));
+	stream_relax(&t.c); /* and in the middle of a handshake */
+	shake(&t, &rs, &rc);
+	assert_int_equal(rs, STREAM_OK);
+	for (int i = 0; i < 4; i++) {
+		struct slice words = S("0123456789");
+
+		assert_true(i == 0 || !stream_holds(&t.s));
+		assert_int_equal(stream_write_slice(&t.c, &words), STREAM_OK);
+		assert_int_equal(try_read(&t.s, &in, 3), STREAM_OK);
+		assert_true(stream_holds(&t.s));
+		stream_relax(&t.s); /* seven bytes of the record are in there */
+		assert_int_equal(stream_read(&t.s, &in, 100 - in.n), STREAM_OK);
+		assert_true(slice_eq(buf_slice(&in), S("0123456789")));
+		buf_clear(&in);
+		assert_int_equal(stream_read(&t.s, &in, 100), STREAM_AGAIN);
+		stream_relax(&t.s);
+		stream_relax(&t.c);
+	}
+	buf_done(&in);
+	two_close(&t);
+}
+
 /* -- driven by the loop -- */
 
 struct told {
@@ -535,6 +570,7 @@ int test_stream(void)
 		cmocka_unit_test(test_big),
 		cmocka_unit_test(test_no_room),
 		cmocka_unit_test(test_rest_of_a_record),
+		cmocka_unit_test(test_relax),
 		cmocka_unit_test(test_drained),
 		cmocka_unit_test(test_nothing_is_forgotten),
 		cmocka_unit_test(test_context_goes_first),

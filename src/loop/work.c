@@ -29,23 +29,35 @@ static void queue_done(struct queue *q)
 	pthread_mutex_destroy(&q->lock);
 }
 
-static bool queue_put(struct queue *q, struct job *j)
+/* *ret_sleeping: somebody waits, and for so many jobs that they should be woken. */
+static bool queue_put(struct queue *q, struct job *j, size_t many, bool *ret_sleeping)
 {
-	bool ok, wake;
+	bool ok;
 
 	j->next = NULL;
 	pthread_mutex_lock(&q->lock);
 	ok = q->n < q->max && !q->stop;
-	wake = ok && q->idle > 0;
 	if (ok) {
 		*q->last = j;
 		q->last = &j->next;
 		q->n++;
 	}
+	*ret_sleeping = ok && q->idle > 0 && q->n >= many;
+	pthread_mutex_unlock(&q->lock);
+	if (*ret_sleeping)
+		pthread_cond_signal(&q->some);
+	return ok;
+}
+
+static void queue_wake(struct queue *q)
+{
+	bool wake;
+
+	pthread_mutex_lock(&q->lock);
+	wake = q->first && q->idle > 0;
 	pthread_mutex_unlock(&q->lock);
 	if (wake)
 		pthread_cond_signal(&q->some);
-	return ok;
 }
 
 /* Waits for work; false: the end. The caller holds the lock. */
@@ -203,8 +215,14 @@ void lane_free(struct lane *l)
 
 bool lane_post(struct lane *l, struct job *j)
 {
-	return queue_put(&l->queue, j);
+	bool woken;
+
+	return queue_put(&l->queue, j, 1, &woken);
 }
+
+/* A sleeping batch is woken by so many jobs, or when the loop that posted some is through with its
+ * turn: woken by the first it would take the core, on one core, and commit that one alone. */
+#define WAKE_AT 16
 
 struct batch {
 	struct queue queue;
@@ -273,7 +291,18 @@ void batch_free(struct batch *b)
 	free(b);
 }
 
+static void end_of_turn(void *batch)
+{
+	struct batch *b = batch;
+
+	queue_wake(&b->queue);
+}
+
 bool batch_post(struct batch *b, struct job *j)
 {
-	return queue_put(&b->queue, j);
+	bool woken, ok = queue_put(&b->queue, j, WAKE_AT, &woken);
+
+	if (ok && !woken)
+		loop_before_wait(j->home, end_of_turn, b);
+	return ok;
 }

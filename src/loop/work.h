@@ -43,6 +43,8 @@ struct batch *batch_new(const char *name, size_t queue_max,
 			void (*run)(struct job **jobs, size_t n, void *ctx), void *ctx,
 			struct err *e);
 void batch_free(struct batch *);
+/* On the thread of the job's home, or before that runs. False: the queue is full. A batch that
+ * sleeps is woken at the end of the loop's turn, so that what a turn posts is one round. */
 bool batch_post(struct batch *, struct job *);
 
 #endif

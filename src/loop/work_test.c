@@ -287,6 +287,45 @@ static void test_batch_drains(void **state)
 	batch_free(NULL);
 }
 
+struct turn {
+	struct loop_task task;
+	struct batch *batch;
+	struct piece *at;
+	unsigned n;
+};
+
+static void post_all(struct loop_task *task)
+{
+	struct turn *t = (struct turn *)(void *)task;
+
+	for (unsigned i = 0; i < t->n; i++) {
+		assert_true(batch_post(t->batch, &t->at[i].job));
+		usleep(2000); /* time enough for a batch that was woken too early */
+	}
+}
+
+/* What one turn of a loop posts is one round, though the batch slept. */
+static void test_batch_waits_for_the_turn(void **state)
+{
+	struct hall h;
+	struct err e;
+	struct piece p[5];
+	struct turn t = { .task.run = post_all, .at = p, .n = 5 };
+
+	hall_open(&h, 5);
+	t.batch = batch_new("test", 10, run_batch, &h, &e);
+	assert_non_null(t.batch);
+	usleep(2000);
+	for (unsigned i = 0; i < 5; i++)
+		p[i] = piece(&h, i);
+	loop_post(h.loop, &t.task);
+	loop_run(h.loop);
+	assert_int_equal(h.done, 5);
+	batch_free(t.batch);
+	assert_int_equal(h.rounds, 1);
+	hall_close(&h);
+}
+
 #define CROWD 200000
 
 struct crowd {
@@ -345,7 +384,6 @@ static void test_batch_comes_home_together(void **state)
 	for (int i = 0; i < 2; i++)
 		c->homes[i] = loop_new(&e);
 	b = batch_new("test", CROWD, crowd_run, c, &e);
-	assert_int_equal(pthread_create(&other, NULL, crowd_loop, c->homes[1]), 0);
 	for (unsigned i = 0; i < CROWD; i++) {
 		c->at[i].number = i;
 		c->at[i].job = (struct job){ .done = crowd_done, .home = c->homes[i % 2] };
@@ -353,6 +391,7 @@ static void test_batch_comes_home_together(void **state)
 		if (!i)
 			sem_wait(&c->begun);
 	}
+	assert_int_equal(pthread_create(&other, NULL, crowd_loop, c->homes[1]), 0);
 	sem_post(&c->full);
 	loop_run(c->homes[0]);
 	pthread_join(other, NULL);
@@ -375,6 +414,7 @@ int test_work(void)
 		cmocka_unit_test(test_lane_contexts),
 		cmocka_unit_test(test_batch),
 		cmocka_unit_test(test_batch_drains),
+		cmocka_unit_test(test_batch_waits_for_the_turn),
 		cmocka_unit_test(test_batch_comes_home_together),
 	};
 

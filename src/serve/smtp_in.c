@@ -17,6 +17,9 @@
 #define LINGER_MAX (256u << 10)
 /* A connection that was silent so long gives its buffers back. */
 #define IDLE_MS 2000
+/* Connections of a loop that keep their TLS buffers (34 KB each) between two reads; those beyond
+ * give them back each time. */
+#define HOLDING_MAX 1000
 
 void smtp_in_answer(struct conn *c, uint32_t question, int code, const char *enh, struct slice text)
 {
@@ -68,11 +71,23 @@ static bool has_spare(const struct conn *c)
 	return !c->in.n && !c->out.n && !c->tx && (c->in.cap || c->out.cap);
 }
 
+static void hold(struct conn *c, bool holds)
+{
+	struct smtp_in_home *h = c->home->smtp_in;
+
+	if (holds && !c->holds && h->holding >= HOLDING_MAX)
+		holds = false;
+	if (!holds)
+		stream_relax(&c->stream);
+	h->holding += (size_t)holds - (size_t)c->holds;
+	c->holds = holds;
+}
+
 static void set_deadline(struct conn *c)
 {
 	uint64_t now = loop_now(c->home->loop), due = deadline(c);
 
-	if (has_spare(c) && c->progress_ms + IDLE_MS < due)
+	if ((has_spare(c) || c->holds) && c->progress_ms + IDLE_MS < due)
 		due = c->progress_ms + IDLE_MS;
 	if (due == UINT64_MAX)
 		loop_timer_cancel(&c->timer);
@@ -114,6 +129,7 @@ static void finish(struct conn *c)
 		  F_U64("ms", loop_now(c->home->loop) - c->opened_ms));
 	smtp_in_drop(c);
 	smtp_in_known(c);
+	hold(c, false);
 	loop_timer_cancel(&c->timer);
 	stream_close(&c->stream);
 	slots_remove(&c->home->smtp_in->conns, c->ref);
@@ -343,6 +359,7 @@ void smtp_in_pump(struct conn *c)
 	}
 	/* Nothing is read while a question is open or a reply is unread: that is all of the
 	 * backpressure, TCP does the rest. */
+	hold(c, stream_holds(&c->stream));
 	stream_want(&c->stream, !c->waiting && !c->out.n && c->phase != PHASE_CLOSING,
 		    c->out.n > 0 ||
 			(c->phase == PHASE_HANDSHAKE && stream_wants_write(&c->stream)));
@@ -365,6 +382,7 @@ static void on_timer(void *arg)
 			buf_done(&c->out);
 			smtp_session_shrink(c->session);
 		}
+		hold(c, false);
 		set_deadline(c);
 		return;
 	}

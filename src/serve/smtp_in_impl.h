@@ -41,6 +41,7 @@ struct conn {
 	struct tx *tx;
 	uint64_t messages;
 	size_t discarded; /* bytes, while lingering */
+	bool holds;       /* counted in the home's `holding` */
 };
 
 struct smtp_in_home {
@@ -48,6 +49,7 @@ struct smtp_in_home {
 	struct slots conns;
 	struct conn *oldest, *newest; /* strangers */
 	size_t open;
+	size_t holding; /* connections whose TLS has its buffers */
 	bool stopping;
 };
 
