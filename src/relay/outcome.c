@@ -17,10 +17,12 @@ uint32_t outcome_judge(const struct outcome_answer *answers, size_t n, uint64_t 
 	uint32_t pending = 0;
 
 	for (size_t i = 0; i < n; i++) {
+		struct slice text = answers[i].text;
+
 		verdicts[i] = (struct spool_verdict){
 			.rcpt = answers[i].rcpt,
 			.state = state_of(answers[i].code, expired),
-			.reply = answers[i].text,
+			.reply = slice(text.p, text.n < OUTCOME_TEXT ? text.n : OUTCOME_TEXT),
 		};
 		pending += verdicts[i].state == RCPT_PENDING;
 	}

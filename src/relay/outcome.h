@@ -8,6 +8,8 @@
 #include "policy/retry.h"
 #include "spool/spool.h"
 
+#define OUTCOME_TEXT 512 /* bytes of a reply that are kept; what is longer is cut */
+
 /* The answer to one recipient. code 0: there was none (text says why). */
 struct outcome_answer {
 	uint32_t rcpt;
@@ -16,7 +18,7 @@ struct outcome_answer {
 };
 
 /* Fills verdicts[n] and returns how many recipients stay pending. When the lifetime of a message
- * is over, what would stay pending has failed. */
+ * is over, what would stay pending has failed. The verdicts' texts are parts of the answers'. */
 uint32_t outcome_judge(const struct outcome_answer *, size_t n, uint64_t accepted_ms,
 		       uint64_t now_ms, const struct retry_config *,
 		       struct spool_verdict *verdicts);

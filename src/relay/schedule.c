@@ -10,6 +10,8 @@
 #define REFILL_BATCH 64
 /* Pulled out of the spool in one call at most, so that the loop goes on breathing. */
 #define REFILL_MAX 4096
+/* How long a destination waits when there was no memory to hold it. */
+#define NO_MEMORY_MS 1000
 
 struct held {
 	struct held *next;
@@ -104,46 +106,53 @@ static struct site *site_of(struct schedule *s, const struct route *route)
 	return site;
 }
 
-static void hang_up(struct schedule *s, const struct spool_dest *dest, uint64_t now_ms)
+static uint64_t park(struct schedule *s, const struct spool_dest *dest, uint64_t not_before_ms)
+{
+	s->backend->park(s->spool, dest, not_before_ms);
+	return not_before_ms;
+}
+
+/* Returns when the spool has it again, UINT64_MAX: it hangs at its site. */
+static uint64_t hang_up(struct schedule *s, const struct spool_dest *dest, uint64_t now_ms)
 {
 	const struct route *route = route_for(s->routes, slice(dest->name, dest->n));
 	struct site *site = route ? site_of(s, route) : NULL;
 	struct held *h;
 
-	/* No route (the configuration changed under a queued message), or no memory: it stays in
-	 * the spool and is looked at again. */
-	if (!site) {
-		s->backend->park(s->spool, dest, now_ms + s->retry.max_ms);
-		return;
-	}
-	if (site->not_before_ms > now_ms) {
-		s->backend->park(s->spool, dest, site->not_before_ms);
-		return;
-	}
-	h = malloc(sizeof *h);
-	if (!h) {
-		s->backend->park(s->spool, dest, now_ms + 1000);
-		return;
-	}
+	/* No route: the configuration changed under a queued message. It stays in the spool and is
+	 * looked at again. */
+	if (!route)
+		return park(s, dest, now_ms + s->retry.max_ms);
+	if (site && site->not_before_ms > now_ms)
+		return park(s, dest, site->not_before_ms);
+	h = site ? malloc(sizeof *h) : NULL;
+	if (!h)
+		return park(s, dest, now_ms + NO_MEMORY_MS);
 	h->next = NULL;
 	h->taken = 0;
 	h->dest = *dest;
 	push(site, h);
+	return UINT64_MAX;
 }
 
 uint64_t schedule_refill(struct schedule *s, uint64_t now_ms)
 {
 	struct spool_dest due[REFILL_BATCH];
-	uint64_t wait_ms = UINT64_MAX;
+	uint64_t wait_ms = UINT64_MAX, parked_ms = UINT64_MAX;
 	size_t n, all = 0;
 
 	do {
 		n = s->backend->next(s->spool, now_ms, due, REFILL_BATCH, &wait_ms);
-		for (size_t i = 0; i < n; i++)
-			hang_up(s, &due[i], now_ms);
+		for (size_t i = 0; i < n; i++) {
+			uint64_t until_ms = hang_up(s, &due[i], now_ms);
+
+			parked_ms = until_ms < parked_ms ? until_ms : parked_ms;
+		}
 		all += n;
 	} while (n == REFILL_BATCH && all < REFILL_MAX);
-	return all < REFILL_MAX ? wait_ms : now_ms;
+	if (all >= REFILL_MAX)
+		return now_ms;
+	return parked_ms < wait_ms ? parked_ms : wait_ms;
 }
 
 /* One connection at once proves the site; from then on one more is opened whenever the last one

@@ -4,6 +4,8 @@
 
 #include <stdio.h>
 
+_Static_assert(SUBMIT_DOMAINS == 16, "the refusal names the number");
+
 static enum submit_verdict refuse(struct submit_result *ret, int code, const char *enhanced,
 				  struct slice text, const char *reason)
 {
@@ -19,37 +21,44 @@ static enum submit_verdict no_memory(struct submit_result *ret)
 	return refuse(ret, 451, "4.3.0", S("Out of memory, try again later"), "memory");
 }
 
-static const enum sender_verdict *answered(const struct submit_question *q, struct slice domain)
+/* Where a domain stands in the question; q->n when it does not. */
+static size_t place_of(const struct submit_question *q, struct slice domain)
 {
-	for (size_t i = 0; q && i < q->n; i++)
-		if (slice_ieq(q->domain[i], domain))
-			return &q->verdict[i];
-	return NULL;
+	size_t i = 0;
+
+	while (i < q->n && !slice_ieq(q->domain[i], domain))
+		i++;
+	return i;
 }
 
-/* One domain that the message names as its sender. Unknown ones are noted in *ask. */
-static enum sender_verdict judge(const struct submission *sub, struct sender_cache *cache,
-				 uint64_t generation, const struct submit_question *answers,
-				 struct slice domain, struct submit_question *ask)
+/* Notes each domain once. False: there are more than a message may name. */
+static bool note(struct submit_question *q, struct slice domain)
 {
-	const enum sender_verdict *known = answered(answers, domain);
-	enum sender_verdict v =
-	    known ? *known : sender_cache_get(cache, generation, sub->account, domain);
-
-	/* More unknown domains than fit are asked for in the next round: the first ones are in the
-	 * answers then, and every round settles some. */
-	if (v == SENDER_UNKNOWN && ask->n < SUBMIT_DOMAINS && !answered(ask, domain))
-		ask->domain[ask->n++] = domain;
-	return v;
+	if (place_of(q, domain) < q->n)
+		return true;
+	if (q->n == SUBMIT_DOMAINS)
+		return false;
+	q->domain[q->n++] = domain;
+	return true;
 }
 
-static void judge_all(const struct submission *sub, struct sender_cache *cache, uint64_t generation,
-		      const struct submit_question *answers, const struct mime_addresses *list,
-		      bool *foreign, struct submit_question *ask)
+static bool note_all(struct submit_question *q, const struct mime_addresses *list)
 {
-	for (size_t i = 0; i < list->n; i++)
-		*foreign |=
-		    judge(sub, cache, generation, answers, list->at[i].domain, ask) == SENDER_NO;
+	bool ok = true;
+
+	for (size_t i = 0; ok && i < list->n; i++)
+		ok = note(q, list->at[i].domain);
+	return ok;
+}
+
+/* Every address in From, Sender, and the envelope's. The null reverse-path names nobody and passes
+ * when the header does: an on-premise server sends its bounces so. */
+static bool note_senders(struct submit_question *q, const struct submission *sub,
+			 const struct mime_facts *facts)
+{
+	q->n = 0;
+	return note_all(q, &facts->from) && note_all(q, &facts->sender) &&
+	       (!sub->reverse_domain.n || note(q, sub->reverse_domain));
 }
 
 static struct slice refusal_text(struct arena *a, struct slice help)
@@ -61,33 +70,50 @@ static struct slice refusal_text(struct arena *a, struct slice help)
 	sender_refusal_text(help, &text);
 	copy = arena_dup(a, buf_slice(&text));
 	buf_done(&text);
-	return copy;
+	/* No memory for the link changes nothing about the verdict. */
+	return copy.n ? copy : S("The from address does not match a verified Sender Identity");
 }
 
-/* The sender rule: every address in From, Sender, and the envelope's. The null reverse-path
- * passes when the header does: an on-premise server sends its bounces so. */
+/* What is known of each domain: all of it from the answers, or from the cache. */
+static void look_up(struct submit_question *q, uint64_t account, struct sender_cache *cache,
+		    uint64_t generation, const struct submit_question *answers)
+{
+	for (size_t i = 0; i < q->n; i++) {
+		size_t k = answers ? place_of(answers, q->domain[i]) : 0;
+
+		q->generation[i] = generation;
+		if (!answers)
+			q->verdict[i] = sender_cache_get(cache, generation, account, q->domain[i]);
+		else
+			q->verdict[i] = k < answers->n ? answers->verdict[k] : SENDER_UNKNOWN;
+	}
+}
+
+/* The sender rule. */
 static enum submit_verdict check_senders(const struct submit_conf *conf,
 					 const struct submission *sub, struct sender_cache *cache,
 					 uint64_t generation, const struct submit_question *answers,
 					 const struct mime_facts *facts, struct arena *a,
 					 struct submit_result *ret, struct submit_question *ask)
 {
-	bool foreign = false;
+	bool foreign = false, unknown = false;
 
-	ask->n = 0;
-	ask->store_down = false;
-	if (answers && answers->store_down)
-		return refuse(ret, 451, "4.3.0", S("Temporary failure, try again later"),
-			      "store_down");
-	judge_all(sub, cache, generation, answers, &facts->from, &foreign, ask);
-	judge_all(sub, cache, generation, answers, &facts->sender, &foreign, ask);
-	if (sub->reverse_domain.n)
-		foreign |=
-		    judge(sub, cache, generation, answers, sub->reverse_domain, ask) == SENDER_NO;
+	if (!note_senders(ask, sub, facts))
+		return refuse(ret, 554, "5.6.0",
+			      S("Message names more than 16 different sender domains"),
+			      "sender_domains");
+	look_up(ask, sub->account, cache, generation, answers);
+	for (size_t i = 0; i < ask->n; i++) {
+		foreign |= ask->verdict[i] == SENDER_NO;
+		unknown |= ask->verdict[i] == SENDER_UNKNOWN;
+	}
 	if (foreign)
 		return refuse(ret, (int)sender_refusal.code, "5.7.1",
 			      refusal_text(a, conf->sender_help), "foreign_sender");
-	return ask->n ? SUBMIT_ASK : SUBMIT_READY;
+	if (answers && unknown)
+		return refuse(ret, 451, "4.3.0", S("Temporary failure, try again later"),
+			      "store_down");
+	return unknown ? SUBMIT_ASK : SUBMIT_READY;
 }
 
 static bool finish(const struct submit_conf *conf, const struct submission *sub, struct arena *a,
@@ -145,8 +171,9 @@ void submit_learn(struct store_handle *store, uint64_t account, struct submit_qu
 	for (size_t i = 0; i < q->n; i++) {
 		struct err e;
 
+		if (q->verdict[i] != SENDER_UNKNOWN)
+			continue;
 		q->verdict[i] = sender_may_use(store, account, q->domain[i], &q->generation[i], &e);
-		q->store_down |= q->verdict[i] == SENDER_UNKNOWN;
 	}
 }
 

@@ -235,11 +235,8 @@ void deliver_settle(struct deliver *d, const struct spool_ticket *t,
 	if (!verdicts)
 		goto unsettled;
 	pending = outcome_judge(answers, n, t->accepted_ms, now, &d->retry, verdicts);
-	for (size_t i = 0; i < n; i++) {
-		struct slice r = verdicts[i].reply;
-
-		verdicts[i].reply = arena_dup(&s->arena, slice(r.p, r.n < 512 ? r.n : 512));
-	}
+	for (size_t i = 0; i < n; i++)
+		verdicts[i].reply = arena_dup(&s->arena, verdicts[i].reply);
 	log_outcomes(t, env, answers, verdicts, n, f);
 	s->deliver = d;
 	s->ticket = *t;

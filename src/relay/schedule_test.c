@@ -1,0 +1,665 @@
+/* relay/schedule_test.c -- who gets the next connection, and what it carries. */
+#include "relay/schedule.h"
+
+#include "relay/room_test.h"
+
+#include <stdio.h>
+
+/* No jitter: 1 s, 2 s, 4 s, ... 60 s. */
+static const struct retry_config retry = { 1000, 2000, 60000, 0, 432000000 };
+
+static const struct slice to_a[] = { S("a.test"), S("more.test") };
+static const struct slice to_b[] = { S("b.test") };
+static const struct slice to_c[] = { S("c.test") };
+static const struct route table[] = {
+	{ .name = S("a"), .domains = to_a, .n_domains = 2, .connections = 3 },
+	{ .name = S("b"), .domains = to_b, .n_domains = 1, .connections = 1 },
+	{ .name = S("c"), .domains = to_c, .n_domains = 1, .connections = 2 },
+};
+static const struct routes routes = { table, LEN(table) };
+
+#define T0 1700000000000 /* when every message is accepted and due, unless said */
+
+struct fix {
+	struct spool *spool;
+	struct schedule *s;
+	unsigned puts;
+};
+
+static const struct spool_backend *const b = &spool_memory;
+
+static int begin(void **state)
+{
+	static const struct spool_conf conf = { .hash_key = { 1, 2 } };
+	static struct fix f;
+
+	f = (struct fix){ .spool = b->open(&conf, NULL) };
+	f.s = f.spool ? schedule_new(b, f.spool, &routes, &retry) : NULL;
+	*state = &f;
+	return f.s ? 0 : -1;
+}
+
+static int end(void **state)
+{
+	struct fix *f = *state;
+
+	memory_fails_at(0);
+	schedule_free(f->s);
+	b->close(f->spool);
+	return 0;
+}
+
+/* A message of one recipient; its account is its number, from 1. */
+static unsigned put(struct fix *f, const char *dest, uint64_t due_ms)
+{
+	unsigned n = ++f->puts;
+	const unsigned char random[10] = { (unsigned char)n, (unsigned char)(n >> 8),
+					   (unsigned char)(n >> 16) };
+	struct spool_rcpt rcpt = { .path = S("x@y.test") };
+	struct slice dests[] = { slice_str(dest) };
+	struct spool_envelope env = { .id = id_make(T0, random),
+				      .account = n,
+				      .accepted_ms = T0,
+				      .rcpts = &rcpt,
+				      .n_rcpts = 1,
+				      .dests = dests,
+				      .n_deliveries = 1 };
+	struct spool_content content = { .head = S("X: y\r\n\r\n"), .fd = -1 };
+	struct spool_op op = {
+		.kind = SPOOL_PUT, .envelope = &env, .content = &content, .due_ms = due_ms
+	};
+	struct spool_op *ops[] = { &op };
+
+	assert_true(b->commit(f->spool, ops, 1, NULL));
+	assert_int_equal(op.result, SPOOL_OK);
+	return n;
+}
+
+static void put_many(struct fix *f, const char *dest, unsigned n)
+{
+	while (n--)
+		put(f, dest, T0);
+}
+
+/* next_ms 0: delivered. */
+static void settle(struct fix *f, struct id id, uint64_t next_ms)
+{
+	struct spool_verdict v = { 0, next_ms ? RCPT_PENDING : RCPT_DELIVERED, S("") };
+	struct spool_op op = { .kind = SPOOL_SETTLE,
+			       .id = id,
+			       .verdicts = &v,
+			       .n_verdicts = 1,
+			       .next_ms = next_ms,
+			       .attempted = true };
+	struct spool_op *ops[] = { &op };
+
+	assert_true(b->commit(f->spool, ops, 1, NULL));
+	assert_int_equal(op.result, SPOOL_OK);
+}
+
+static struct site *site_named(struct fix *f, const char *name)
+{
+	struct site *site = NULL;
+
+	while ((site = schedule_site(f->s, site)))
+		if (slice_eq(site->route->name, slice_str(name)))
+			return site;
+	return NULL;
+}
+
+/* The number of the next message, 0: none. */
+static unsigned take(struct fix *f, struct site *site, uint64_t now_ms, struct id *ret_id)
+{
+	struct spool_ticket t;
+
+	if (!schedule_take(f->s, site, now_ms, &t))
+		return 0;
+	if (ret_id)
+		*ret_id = t.id;
+	return (unsigned)t.account;
+}
+
+static void nothing_is_due(void **state)
+{
+	struct fix *f = *state;
+
+	assert_int_equal(schedule_refill(f->s, T0), UINT64_MAX);
+	assert_null(schedule_wants(f->s, T0));
+	assert_null(schedule_site(f->s, NULL));
+	put(f, "a.test", T0 + 500);
+	assert_int_equal(schedule_refill(f->s, T0 + 499), T0 + 500);
+	assert_null(schedule_wants(f->s, T0 + 499));
+	schedule_free(NULL);
+}
+
+static void one_message(void **state)
+{
+	struct fix *f = *state;
+	struct site *site;
+	struct id id;
+
+	put(f, "a.test", T0);
+	assert_int_equal(schedule_refill(f->s, T0), UINT64_MAX); /* held, so nothing else waits */
+	site = schedule_wants(f->s, T0);
+	assert_non_null(site);
+	assert_ptr_equal(site, site_named(f, "a"));
+	assert_ptr_equal(site->route, &table[0]);
+	assert_true(schedule_has(site, T0));
+	assert_int_equal(take(f, site, T0, &id), 1);
+	/* Its only delivery is in hand: nobody opens a connection for it any more. */
+	assert_false(schedule_has(site, T0));
+	assert_null(schedule_wants(f->s, T0));
+	assert_int_equal(take(f, site, T0, NULL), 0);
+
+	settle(f, id, T0 + 5000);
+	assert_int_equal(schedule_refill(f->s, T0 + 4999), T0 + 5000);
+	assert_null(schedule_wants(f->s, T0 + 4999));
+	assert_int_equal(schedule_refill(f->s, T0 + 5000), UINT64_MAX);
+	assert_ptr_equal(schedule_wants(f->s, T0 + 5000), site);
+	assert_int_equal(take(f, site, T0 + 5000, &id), 1);
+	settle(f, id, 0);
+	assert_int_equal(schedule_refill(f->s, T0 + 999999), UINT64_MAX);
+	assert_null(schedule_wants(f->s, T0 + 999999));
+}
+
+static void the_last_one_in_hand_wants_no_more(void **state)
+{
+	struct fix *f = *state;
+	struct site *site;
+
+	put_many(f, "a.test", 2);
+	schedule_refill(f->s, T0);
+	site = schedule_wants(f->s, T0);
+	assert_non_null(site);
+	assert_int_not_equal(take(f, site, T0, NULL), 0);
+	assert_ptr_equal(schedule_wants(f->s, T0), site);
+	assert_int_not_equal(take(f, site, T0, NULL), 0);
+	assert_null(schedule_wants(f->s, T0));
+}
+
+/* Somebody else took it out of the queue while it hung here. */
+static void what_is_gone_wants_nothing(void **state)
+{
+	struct fix *f = *state;
+	struct site *site;
+	struct spool_row row;
+	struct spool_filter any = { .state = LIST_ALL };
+
+	put(f, "a.test", T0);
+	schedule_refill(f->s, T0);
+	site = schedule_wants(f->s, T0);
+	assert_int_equal(b->list(f->spool, &any, NULL, &row, 1), 1);
+	settle(f, row.id, 0);
+	assert_int_equal(take(f, site, T0, NULL), 0);
+	assert_false(schedule_has(site, T0));
+	assert_null(schedule_wants(f->s, T0));
+	assert_int_equal(schedule_refill(f->s, T0), UINT64_MAX);
+}
+
+static void connections_are_opened_one_by_one(void **state)
+{
+	struct fix *f = *state;
+	struct site *site;
+
+	put_many(f, "a.test", 10);
+	schedule_refill(f->s, T0);
+	for (unsigned n = 0; n < 3; n++) {
+		site = schedule_wants(f->s, T0);
+		assert_non_null(site);
+		site->active++;
+		site->unproven++;
+		assert_null(schedule_wants(f->s, T0)); /* until this one is known to work */
+		site->unproven--;
+	}
+	assert_null(schedule_wants(f->s, T0)); /* as many as the route may have */
+	assert_true(schedule_has(site, T0));
+	site->active--;
+	assert_ptr_equal(schedule_wants(f->s, T0), site);
+}
+
+static void sites_take_turns(void **state)
+{
+	struct fix *f = *state;
+	unsigned seen[3] = { 0 };
+	struct site *last = NULL;
+
+	put_many(f, "a.test", 5);
+	put_many(f, "b.test", 5);
+	put_many(f, "c.test", 5);
+	schedule_refill(f->s, T0);
+	for (int i = 0; i < 30; i++) {
+		struct site *site = schedule_wants(f->s, T0);
+
+		assert_non_null(site);
+		assert_ptr_not_equal(site, last);
+		seen[site->route - table]++;
+		last = site;
+	}
+	for (int i = 0; i < 3; i++)
+		assert_int_equal(seen[i], 10);
+	/* One that wants nothing is passed over. */
+	site_named(f, "b")->active = 1;
+	for (int i = 0; i < 4; i++)
+		assert_ptr_not_equal(schedule_wants(f->s, T0), site_named(f, "b"));
+}
+
+/* A long queue to one destination lets the others of its site in between. */
+static void destinations_take_turns(void **state)
+{
+	struct fix *f = *state;
+	struct site *site;
+	char order[256] = "";
+	size_t n = 0, run = 0;
+
+	put_many(f, "x.a.test", 200); /* numbers 1 to 200 */
+	put_many(f, "y.a.test", 1);   /* 201 */
+	put_many(f, "z.a.test", 50);  /* to 251 */
+	schedule_refill(f->s, T0);
+	site = site_named(f, "a");
+	for (unsigned m; (m = take(f, site, T0, NULL)) && n < 251;)
+		order[n++] = m <= 200 ? 'x' : m == 201 ? 'y' : 'z';
+	assert_int_equal(n, 251);
+	assert_null(schedule_wants(f->s, T0));
+	for (const char *c = order; c <= strrchr(order, 'z'); c++) {
+		run = c > order && *c == c[-1] ? run + 1 : 1;
+		assert_true(run <= 16);
+	}
+	/* Nobody waits longer than a turn of each of the others. */
+	assert_non_null(memchr(order, 'x', 18));
+	assert_non_null(memchr(order, 'y', 33));
+	assert_non_null(memchr(order, 'z', 18));
+}
+
+/* A destination that has been alone does not have its turn used up for that. */
+static void a_newcomer_waits_for_no_long_run(void **state)
+{
+	struct fix *f = *state;
+	struct site *site;
+
+	put_many(f, "x.a.test", 100);
+	schedule_refill(f->s, T0);
+	site = site_named(f, "a");
+	for (unsigned i = 0; i < 40; i++)
+		assert_int_not_equal(take(f, site, T0, NULL), 0);
+	put(f, "y.a.test", T0); /* number 101 */
+	schedule_refill(f->s, T0);
+	assert_true(take(f, site, T0, NULL) <= 100);
+	assert_int_equal(take(f, site, T0, NULL), 101);
+	assert_true(take(f, site, T0, NULL) <= 100);
+}
+
+static void a_failed_site_is_left_alone(void **state)
+{
+	struct fix *f = *state;
+	struct site *a, *bb;
+
+	put_many(f, "a.test", 3);
+	put(f, "x.more.test", T0);
+	put(f, "b.test", T0);
+	schedule_refill(f->s, T0);
+	a = site_named(f, "a");
+	bb = site_named(f, "b");
+	/* Three connections, one cause. */
+	schedule_site_failed(f->s, a, T0, 0, S("connection refused"));
+	schedule_site_failed(f->s, a, T0 + 10, 0, S("connection refused"));
+	schedule_site_failed(f->s, a, T0 + 999, 0, S("no route to host"));
+	assert_int_equal(a->failures, 1);
+	assert_int_equal(a->not_before_ms, T0 + 1000);
+	assert_string_equal(a->reason, "no route to host");
+	assert_int_equal(a->n_held, 0);
+	assert_false(schedule_has(a, T0 + 999));
+	assert_int_equal(take(f, a, T0 + 999, NULL), 0);
+	/* The others do not notice. */
+	assert_ptr_equal(schedule_wants(f->s, T0 + 1), bb);
+	assert_int_equal(take(f, bb, T0 + 1, NULL), 5);
+	assert_null(schedule_wants(f->s, T0 + 1));
+
+	/* New mail for it waits with the old; nothing looks at it before. */
+	put(f, "new.a.test", T0);
+	assert_int_equal(schedule_refill(f->s, T0 + 500), T0 + 1000);
+	assert_null(schedule_wants(f->s, T0 + 999));
+	assert_int_equal(schedule_refill(f->s, T0 + 999), T0 + 1000);
+	assert_int_equal(schedule_refill(f->s, T0 + 1000), UINT64_MAX);
+	assert_int_equal(a->n_held, 3);
+	assert_ptr_equal(schedule_wants(f->s, T0 + 1000), a);
+}
+
+static void back_off_grows_and_ends(void **state)
+{
+	static const uint64_t delays[] = { 1000, 2000, 4000, 8000, 16000, 32000, 60000, 60000 };
+	struct fix *f = *state;
+	uint64_t now = T0;
+	struct site *a;
+
+	put(f, "a.test", T0);
+	schedule_refill(f->s, T0);
+	a = site_named(f, "a");
+	for (unsigned i = 0; i < LEN(delays); i++) {
+		assert_ptr_equal(schedule_wants(f->s, now), a);
+		schedule_site_failed(f->s, a, now, 0, S("down"));
+		assert_int_equal(a->failures, i + 1);
+		assert_int_equal(schedule_refill(f->s, now), now + delays[i]);
+		now += delays[i];
+		assert_int_equal(schedule_refill(f->s, now), UINT64_MAX);
+	}
+	schedule_site_ok(a);
+	assert_int_equal(a->failures, 0);
+	assert_string_equal(a->reason, "");
+	schedule_site_failed(f->s, a, now, 0, S("down"));
+	assert_int_equal(a->not_before_ms, now + 1000); /* from the beginning */
+	schedule_site_ok(a); /* a connection that was open still: no need to wait */
+	assert_int_equal(a->not_before_ms, 0);
+}
+
+static void randomness_and_long_reasons(void **state)
+{
+	static const struct retry_config jittered = { 1000, 2000, 60000, 250, 1 };
+	struct fix *f = *state;
+	char longer[400];
+	struct site *a;
+
+	schedule_free(f->s);
+	f->s = schedule_new(b, f->spool, &routes, &jittered);
+	put(f, "a.test", T0);
+	schedule_refill(f->s, T0);
+	a = site_named(f, "a");
+	memset(longer, 'r', sizeof longer);
+	schedule_site_failed(f->s, a, T0, 0, slice(longer, sizeof longer));
+	assert_int_equal(a->not_before_ms, T0 + 750);
+	assert_int_equal(strlen(a->reason), sizeof a->reason - 1);
+	schedule_site_ok(a);
+	schedule_site_failed(f->s, a, T0, UINT32_MAX, S(""));
+	assert_int_equal(a->not_before_ms, T0 + 1250);
+	assert_string_equal(a->reason, "");
+}
+
+/* What hangs at a site is never taken inside its back-off, whatever the clock does. */
+static void the_clock_goes_back(void **state)
+{
+	struct fix *f = *state;
+	struct site *a;
+
+	put(f, "a.test", T0);
+	schedule_refill(f->s, T0);
+	a = site_named(f, "a");
+	schedule_site_failed(f->s, a, T0, 0, S("down"));
+	schedule_refill(f->s, T0 + 1000);
+	assert_true(schedule_has(a, T0 + 1000));
+	assert_false(schedule_has(a, T0 + 500));
+	assert_null(schedule_wants(f->s, T0 + 500));
+	assert_int_equal(take(f, a, T0 + 500, NULL), 0);
+	assert_int_equal(schedule_refill(f->s, T0 + 500), T0 + 1000);
+	assert_int_equal(schedule_refill(f->s, T0 + 1000), UINT64_MAX);
+	assert_int_equal(take(f, a, T0 + 1000, NULL), 1);
+}
+
+static void no_route_is_looked_at_again(void **state)
+{
+	struct fix *f = *state;
+
+	put(f, "nowhere.test", T0);
+	assert_int_equal(schedule_refill(f->s, T0), T0 + 60000);
+	assert_null(schedule_site(f->s, NULL));
+	assert_null(schedule_wants(f->s, T0));
+	assert_int_equal(schedule_refill(f->s, T0 + 59999), T0 + 60000);
+	assert_int_equal(schedule_refill(f->s, T0 + 60000), T0 + 120000);
+}
+
+/* A second later, not when a route may have been configured. */
+static void without_memory_it_waits_a_moment(void **state)
+{
+	struct fix *f = *state;
+	size_t at;
+
+	for (at = 1; at <= 2; at++) { /* the site; what it holds */
+		uint64_t now = T0 + at * 10000;
+
+		put(f, "a.test", now);
+		memory_fails_at(at);
+		assert_int_equal(schedule_refill(f->s, now), now + 1000);
+		assert_true(memory_failed());
+		assert_null(schedule_wants(f->s, now));
+		assert_int_equal(schedule_site(f->s, NULL) != NULL, at == 2);
+		assert_int_equal(schedule_refill(f->s, now + 999), now + 1000);
+		if (at == 2)
+			break;
+		schedule_free(f->s);
+		f->s = schedule_new(b, f->spool, &routes, &retry);
+		assert_non_null(f->s);
+	}
+	assert_int_equal(schedule_refill(f->s, T0 + 21000), UINT64_MAX);
+	assert_int_equal(take(f, site_named(f, "a"), T0 + 21000, NULL) != 0, true);
+	memory_fails_at(1);
+	assert_null(schedule_new(b, f->spool, &routes, &retry));
+}
+
+/* The next one finds all of it; nothing was left held. */
+static void an_end_gives_everything_back(void **state)
+{
+	struct fix *f = *state;
+	unsigned first;
+
+	put_many(f, "a.test", 3);
+	put_many(f, "b.test", 3);
+	schedule_refill(f->s, T0);
+	first = take(f, site_named(f, "a"), T0, NULL); /* and stays in somebody's hand */
+	assert_in_range(first, 1, 3);
+	schedule_free(f->s);
+	f->s = schedule_new(b, f->spool, &routes, &retry);
+	assert_non_null(f->s);
+	assert_null(schedule_wants(f->s, T0));
+	assert_int_equal(schedule_refill(f->s, T0), UINT64_MAX);
+	for (unsigned i = 0; i < 2; i++) {
+		unsigned n = take(f, site_named(f, "a"), T0, NULL);
+
+		assert_in_range(n, 1, 3);
+		assert_int_not_equal(n, first);
+	}
+	assert_int_equal(take(f, site_named(f, "a"), T0, NULL), 0);
+	for (unsigned i = 0; i < 3; i++)
+		assert_in_range(take(f, site_named(f, "b"), T0, NULL), 4, 6);
+	assert_null(schedule_wants(f->s, T0));
+}
+
+/* A long list is pulled in parts, so that the loop goes on breathing. */
+static void a_refill_has_an_end(void **state)
+{
+	struct fix *f = *state;
+	const unsigned all = 4096 + 100;
+	char dest[32];
+
+	for (unsigned i = 0; i < all; i++) {
+		snprintf(dest, sizeof dest, "d%u.a.test", i);
+		put(f, dest, T0);
+	}
+	assert_int_equal(schedule_refill(f->s, T0), T0); /* at once again */
+	assert_int_equal(site_named(f, "a")->n_held, 4096);
+	assert_int_equal(schedule_refill(f->s, T0), UINT64_MAX);
+	assert_int_equal(site_named(f, "a")->n_held, all);
+	/* One destination behind a full batch is not forgotten either. */
+	schedule_site_failed(f->s, site_named(f, "a"), T0, 0, S("down"));
+	assert_int_equal(site_named(f, "a")->n_held, 0);
+	for (unsigned i = 0; i < 65; i++) {
+		snprintf(dest, sizeof dest, "d%u.b.test", i);
+		put(f, dest, T0);
+	}
+	assert_int_equal(schedule_refill(f->s, T0), T0 + 1000);
+	assert_int_equal(site_named(f, "b")->n_held, 65);
+}
+
+/* ---- random work against a list of what is where ---- */
+
+#define MODEL_MAX 600
+
+enum where { WAITING, IN_HAND, DONE };
+
+struct model {
+	struct fix *f;
+	uint32_t seed;
+	uint64_t now;
+	enum where at[MODEL_MAX + 1];
+	const struct route *route[MODEL_MAX + 1];
+	uint64_t due[MODEL_MAX + 1];
+	struct spool_ticket ticket[MODEL_MAX + 1];
+};
+
+static uint32_t dice(struct model *m, uint32_t n)
+{
+	m->seed = m->seed * 1664525 + 1013904223;
+	return (m->seed >> 12) % n;
+}
+
+static void model_put(struct model *m)
+{
+	static const char *const dests[] = { "a.test",   "x.a.test", "more.test", "b.test",
+					     "x.b.test", "c.test",   "y.c.test" };
+	const char *dest = dests[dice(m, LEN(dests))];
+	uint64_t due = m->now + dice(m, 3) * 700;
+	unsigned n = put(m->f, dest, due);
+
+	m->at[n] = WAITING;
+	m->due[n] = due;
+	m->route[n] = route_for(&routes, slice_str(dest));
+}
+
+static void model_take(struct model *m, struct site *site)
+{
+	struct spool_ticket t;
+	uint64_t not_before = site->not_before_ms;
+
+	if (!schedule_take(m->f->s, site, m->now, &t))
+		return;
+	assert_true(not_before <= m->now);
+	assert_int_equal(m->at[t.account], WAITING);
+	assert_ptr_equal(m->route[t.account], site->route);
+	assert_true(m->due[t.account] <= m->now);
+	m->at[t.account] = IN_HAND;
+	m->ticket[t.account] = t;
+}
+
+/* What is in hand is delivered, deferred or given back. */
+static void model_end(struct model *m, unsigned n)
+{
+	uint32_t how = dice(m, 4);
+
+	m->at[n] = how < 2 ? DONE : WAITING;
+	m->due[n] = how == 2 ? m->now + 1500 : m->now;
+	if (how < 2)
+		settle(m->f, m->ticket[n].id, 0);
+	else if (how == 2)
+		settle(m->f, m->ticket[n].id, m->due[n]);
+	else
+		b->release(m->f->spool, &m->ticket[n], m->due[n]);
+}
+
+static void model_step(struct model *m)
+{
+	struct site *site = NULL;
+	unsigned n;
+
+	switch (dice(m, 8)) {
+	case 0:
+	case 1:
+		if (m->f->puts < MODEL_MAX)
+			model_put(m);
+		break;
+	case 2: schedule_refill(m->f->s, m->now); break;
+	case 3:
+		site = schedule_wants(m->f->s, m->now);
+		if (site)
+			assert_true(schedule_has(site, m->now));
+		break;
+	case 4:
+		for (uint32_t k = dice(m, 3); (site = schedule_site(m->f->s, site)) && k;)
+			k--;
+		if (site)
+			model_take(m, site);
+		break;
+	case 5:
+		n = m->f->puts ? 1 + dice(m, m->f->puts) : 0;
+		if (n && m->at[n] == IN_HAND)
+			model_end(m, n);
+		break;
+	case 6: m->now += dice(m, 400); break;
+	case 7:
+		for (uint32_t k = dice(m, 12); (site = schedule_site(m->f->s, site)) && k;)
+			k--;
+		if (site && dice(m, 3))
+			schedule_site_failed(m->f->s, site, m->now, m->seed, S("down"));
+		else if (site)
+			schedule_site_ok(site);
+		break;
+	}
+}
+
+/* Now every site works: all of it gets there, following nothing but what refill says. */
+static void model_drain(struct model *m)
+{
+	size_t left = 1;
+
+	for (unsigned round = 0; left; round++) {
+		struct site *site = NULL;
+		uint64_t next;
+
+		assert_true(round < 10 * MODEL_MAX);
+		for (unsigned n = 1; n <= m->f->puts; n++)
+			if (m->at[n] == IN_HAND) {
+				settle(m->f, m->ticket[n].id, 0);
+				m->at[n] = DONE;
+			}
+		next = schedule_refill(m->f->s, m->now);
+		while ((site = schedule_site(m->f->s, site)))
+			while (schedule_has(site, m->now))
+				model_take(m, site);
+		left = 0;
+		for (unsigned n = 1; n <= m->f->puts; n++)
+			left += m->at[n] != DONE;
+		if (left && next != UINT64_MAX && next > m->now)
+			m->now = next;
+	}
+}
+
+static void nothing_is_lost_or_sent_twice(void **state)
+{
+	static struct model m;
+
+	for (uint32_t seed = 1; seed <= 20; seed++) {
+		struct spool_count count;
+
+		assert_int_equal(begin(state), 0);
+		m = (struct model){ .f = *state, .seed = seed, .now = T0 };
+		for (int i = 0; i < 4000; i++)
+			model_step(&m);
+		assert_int_equal(m.f->puts, MODEL_MAX);
+		model_drain(&m);
+		b->count(m.f->spool, &count);
+		assert_int_equal(count.messages, 0);
+		end(state);
+	}
+}
+
+int schedule_tests(void)
+{
+#define T(test) cmocka_unit_test_setup_teardown(test, begin, end)
+	const struct CMUnitTest tests[] = {
+		T(nothing_is_due),
+		T(one_message),
+		T(the_last_one_in_hand_wants_no_more),
+		T(what_is_gone_wants_nothing),
+		T(connections_are_opened_one_by_one),
+		T(sites_take_turns),
+		T(destinations_take_turns),
+		T(a_newcomer_waits_for_no_long_run),
+		T(a_failed_site_is_left_alone),
+		T(back_off_grows_and_ends),
+		T(randomness_and_long_reasons),
+		T(the_clock_goes_back),
+		T(no_route_is_looked_at_again),
+		T(without_memory_it_waits_a_moment),
+		T(an_end_gives_everything_back),
+		T(a_refill_has_an_end),
+		cmocka_unit_test(nothing_is_lost_or_sent_twice),
+	};
+
+	return cmocka_run_group_tests_name("relay schedule", tests, NULL, NULL);
+}

@@ -1,0 +1,700 @@
+/* relay/submit_test.c -- may this message be sent, and as what? Over the memory store. */
+#include "relay/submit.h"
+
+#include "account/account.h"
+#include "relay/room_test.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+struct fix {
+	struct store *store;
+	struct store_handle *h;
+	struct sender_cache *cache;
+	struct submit_conf conf;
+	uint64_t account, other;
+	/* of the last run */
+	struct arena a;
+	struct submit_result result;
+	struct submit_question question;
+	size_t rounds; /* of asking the store */
+	uint64_t lookups;
+};
+
+static const struct actor by = { { "uid:0", 5 }, 1000 };
+
+#define HELP  "https://relay.example/senders"
+#define RULE  "The from address does not match a verified Sender Identity"
+#define DATED "Date: x\r\nMessage-ID: <1@x>\r\n"
+
+static void add(struct fix *f, uint64_t account, const char *domain, bool subdomains)
+{
+	struct domain d;
+	struct err e;
+
+	if (!domain_add_verified(f->h, &by, account, slice_str(domain), subdomains, &d, &e))
+		fail_msg("%s: %s", domain, e.text);
+}
+
+static void take_away(struct fix *f, const char *domain)
+{
+	assert_true(domain_remove(f->h, &by, f->account, slice_str(domain), NULL));
+}
+
+static int begin(void **state)
+{
+	static const struct schema *const schemas[] = { &account_schema, &sender_schema };
+	static const struct store_conf conf = { .busy_ms = 50 };
+	static const uint64_t key[2] = { 1, 2 };
+	struct fix *f = calloc(1, sizeof *f);
+	struct account a;
+
+	if (!f)
+		return -1;
+	*state = f;
+	f->store = store_open(&store_memory, &conf, schemas, 2, NULL);
+	f->h = f->store ? store_attach(f->store, NULL) : NULL;
+	f->cache = sender_cache_new(1000, key);
+	f->conf = (struct submit_conf){ .mime = mime_limits_default,
+					.hostname = S("relay.example"),
+					.sender_help = S(HELP) };
+	if (!f->h || !f->cache || !account_add(f->h, &by, S("shop"), &a, NULL))
+		return -1;
+	f->account = a.id;
+	if (!account_add(f->h, &by, S("other"), &a, NULL))
+		return -1;
+	f->other = a.id;
+	arena_init(&f->a, 1 << 20);
+	add(f, f->account, "own.test", false);
+	add(f, f->account, "tree.test", true);
+	add(f, f->account, "xn--bcher-kva.test", false);
+	add(f, f->other, "foreign.test", true);
+	add(f, f->other, "taken.tree.test", false);
+	return 0;
+}
+
+static int end(void **state)
+{
+	struct fix *f = *state;
+
+	memory_fails_at(0);
+	arena_done(&f->a);
+	sender_cache_free(f->cache);
+	store_detach(f->h);
+	store_close(f->store);
+	free(f);
+	return 0;
+}
+
+struct mail {
+	const char *message;
+	const char *reverse_domain; /* "" or NULL: the null reverse-path */
+	bool smtputf8, cut;         /* cut: there is more than what is shown */
+	unsigned rcpts;             /* 0: one */
+	uint64_t account;           /* 0: the shop */
+};
+
+/* As serve/ does it; between the rounds, between() has its say. */
+static enum submit_verdict run_between(struct fix *f, const struct mail *m,
+				       void (*between)(struct fix *))
+{
+	const unsigned char random[10] = { 0 };
+	struct spool_rcpt rcpts[2] = { { .path = S("mary@to.test") },
+				       { .path = S("bcc@to.test") } };
+	struct spool_envelope env = { .id = id_make(1700000000000, random),
+				      .accepted_ms = 1700000000000,
+				      .account = m->account ? m->account : f->account,
+				      .smtputf8 = m->smtputf8,
+				      .rcpts = rcpts,
+				      .n_rcpts = m->rcpts ? m->rcpts : 1 };
+	struct submission sub = { .account = env.account,
+				  .envelope = &env,
+				  .reverse_domain = slice_str(m->reverse_domain),
+				  .origin = { S("client.test"), S("192.0.2.1"), S("ESMTPSA"),
+					      S("TLS_AES_256_GCM_SHA384") },
+				  .token = S("token"),
+				  .message = slice_str(m->message),
+				  .whole = !m->cut };
+	uint64_t generation = store_generation(f->store), lookups = store_lookups(f->h);
+	struct submit_question answers;
+	enum submit_verdict v;
+
+	arena_done(&f->a);
+	f->rounds = 0;
+	f->result = (struct submit_result){ 0 };
+	v = submit_check(&f->conf, &sub, f->cache, generation, NULL, &f->a, &f->result,
+			 &f->question);
+	while (v == SUBMIT_ASK) {
+		assert_true(++f->rounds <= 1);
+		submit_learn(f->h, sub.account, &f->question);
+		answers = f->question;
+		if (between)
+			between(f);
+		submit_remember(f->cache, sub.account, &answers);
+		v = submit_check(&f->conf, &sub, f->cache, generation, &answers, &f->a, &f->result,
+				 &f->question);
+	}
+	f->lookups = store_lookups(f->h) - lookups;
+	return v;
+}
+
+static enum submit_verdict run(struct fix *f, const struct mail *m)
+{
+	return run_between(f, m, NULL);
+}
+
+static void assert_ready(struct fix *f, enum submit_verdict v)
+{
+	if (v != SUBMIT_READY)
+		fail_msg("refused: %d %s (%s)", f->result.code, f->result.enhanced,
+			 f->result.reason);
+}
+
+static void assert_refused(struct fix *f, enum submit_verdict v, int code, const char *enhanced,
+			   const char *text, const char *reason)
+{
+	assert_int_equal(v, SUBMIT_REFUSED);
+	assert_int_equal(f->result.code, code);
+	assert_string_equal(f->result.enhanced, enhanced);
+	assert_string_equal(f->result.reason, reason);
+	assert_slice(f->result.text, slice_str(text));
+}
+
+static void assert_foreign(struct fix *f, enum submit_verdict v)
+{
+	assert_refused(f, v, 550, "5.7.1",
+		       RULE ". Mail cannot be sent until this error is resolved. Visit " HELP
+			    " to see the Sender Identity requirements",
+		       "foreign_sender");
+}
+
+/* ---- the sender rule ---- */
+
+// clang-format off
+static const struct {
+	const char *fields, *reverse_domain;
+	bool smtputf8, ready;
+} rules[] = {
+	{ "From: a@own.test\r\n", "own.test", 0, true },
+	{ "From: a@OWN.Test\r\n", "oWn.tEST", 0, true },
+	{ "From: \"x@foreign.test\" <a@own.test>\r\n", "own.test", 0, true },
+	{ "From: a@foreign.test\r\n", "own.test", 0, false },
+	{ "From: \"a@own.test\" <a@foreign.test>\r\n", "own.test", 0, false },
+	{ "From: a@foreign.test (a@own.test)\r\n", "own.test", 0, false },
+	{ "From: a@own.test\r\n", "foreign.test", 0, false },
+	{ "From: a@own.test\r\n", "", 0, true }, /* a bounce of an on-premise server */
+	{ "From: a@foreign.test\r\n", "", 0, false },
+	{ "From: a@unheard-of.test\r\n", "own.test", 0, false },
+	/* every address in it */
+	{ "From: a@own.test, b@tree.test\r\n", "own.test", 0, true },
+	{ "From: a@own.test, b@foreign.test\r\n", "own.test", 0, false },
+	{ "From: b@foreign.test,\r\n a@own.test\r\n", "own.test", 0, false },
+	{ "From: a@own.test, a@own.test, a@own.test, c@foreign.test\r\n", "own.test", 0, false },
+	/* Sender */
+	{ "From: a@own.test\r\nSender: s@tree.test\r\n", "own.test", 0, true },
+	{ "From: a@own.test\r\nSender: s@foreign.test\r\n", "own.test", 0, false },
+	{ "Sender: a@own.test\r\nFrom: s@foreign.test\r\n", "own.test", 0, false },
+	/* names above and below */
+	{ "From: a@x.own.test\r\n", "own.test", 0, false },
+	{ "From: a@test\r\n", "own.test", 0, false },
+	{ "From: a@xown.test\r\n", "own.test", 0, false },
+	{ "From: a@own.test.evil\r\n", "own.test", 0, false },
+	{ "From: a@x.tree.test\r\n", "x.y.tree.test", 0, true },
+	{ "From: a@taken.tree.test\r\n", "own.test", 0, false },
+	{ "From: a@x.taken.tree.test\r\n", "own.test", 0, false },
+	{ "From: a@own.test\r\n", "x.own.test", 0, false },
+	{ "From: a@own.test\r\n", "x.taken.tree.test", 0, false },
+	/* no names at all */
+	{ "From: a@[192.0.2.1]\r\n", "own.test", 0, false },
+	{ "From: a@own.test\r\n", "[192.0.2.1]", 0, false },
+	{ "From: a@own_.test\r\n", "own.test", 0, false },
+	/* in another script */
+	{ "From: a@b\xc3\xbc" "cher.test\r\n", "B\xc3\x9c" "CHER.test", 1, true },
+	{ "From: a@xn--bcher-kva.test\r\n", "own.test", 0, true },
+	{ "From: a@bucher.test\r\n", "own.test", 1, false },
+	/* what others wrote decides nothing */
+	{ "From: a@own.test\r\nTo: b@foreign.test\r\nReply-To: c@foreign.test\r\n"
+	  "Resent-From: d@foreign.test\r\nX-Sender: e@foreign.test\r\n", "own.test", 0, true },
+};
+// clang-format on
+
+static void every_sender_is_looked_at(void **state)
+{
+	struct fix *f = *state;
+
+	for (size_t i = 0; i < LEN(rules); i++) {
+		char message[1000];
+		struct mail m = { message, rules[i].reverse_domain, rules[i].smtputf8, 0, 0, 0 };
+		enum submit_verdict v;
+
+		/* The second time from the cache, with the same result. */
+		for (int again = 0; again < 2; again++) {
+			print_message("  case %zu.%d\n", i, again);
+			snprintf(message, sizeof message, "%s\r\nbody", rules[i].fields);
+			v = run(f, &m);
+			if (rules[i].ready)
+				assert_ready(f, v);
+			else
+				assert_foreign(f, v);
+			if (again) {
+				assert_int_equal(f->rounds, 0);
+				assert_int_equal(f->lookups, 0);
+			}
+		}
+	}
+}
+
+static void an_account_has_its_own_rights_only(void **state)
+{
+	struct fix *f = *state;
+	struct mail m = { "From: a@own.test\r\n\r\n", "own.test", 0, 0, 0, 0 };
+
+	assert_ready(f, run(f, &m));
+	m.account = f->other;
+	assert_foreign(f, run(f, &m));
+	m.account = 4711;
+	assert_foreign(f, run(f, &m));
+	m = (struct mail){ "From: a@foreign.test\r\n\r\n", "x.foreign.test", 0, 0, 0, f->other };
+	assert_ready(f, run(f, &m));
+	m.account = 0;
+	assert_foreign(f, run(f, &m));
+}
+
+/* The cache knows nothing any more once the store has changed. */
+static void a_lost_domain_is_lost_at_once(void **state)
+{
+	struct fix *f = *state;
+	struct mail m = { "From: a@own.test\r\n\r\n", "own.test", 0, 0, 0, 0 };
+
+	assert_ready(f, run(f, &m));
+	assert_int_equal(f->rounds, 1);
+	take_away(f, "own.test");
+	assert_foreign(f, run(f, &m));
+	add(f, f->account, "own.test", false);
+	assert_ready(f, run(f, &m));
+}
+
+/* ---- how often the store is asked ---- */
+
+/* A message from domains first .. first + n - 1, one of them in Sender, one in the envelope. */
+static const struct mail *from_many(unsigned first, unsigned n, char *message, size_t max,
+				    char reverse[32])
+{
+	static struct mail m;
+	size_t at = 0;
+
+	at += (size_t)snprintf(message, max, "Sender: s@d%u.test\r\nFrom:", first);
+	for (unsigned i = first + 1; i < first + n - 1; i++)
+		at += (size_t)snprintf(message + at, max - at, "%s a@D%u.test",
+				       i > first + 1 ? ",\r\n" : "", i);
+	snprintf(message + at, max - at, "\r\n\r\n");
+	snprintf(reverse, 32, "d%u.test", first + n - 1);
+	m = (struct mail){ message, reverse, 0, 0, 0, 0 };
+	return &m;
+}
+
+static void add_many(struct fix *f, unsigned first, unsigned n)
+{
+	for (unsigned i = first; i < first + n; i++) {
+		char name[32];
+
+		snprintf(name, sizeof name, "d%u.test", i);
+		add(f, f->account, name, false);
+	}
+}
+
+static void sixteen_domains_cost_one_round(void **state)
+{
+	struct fix *f = *state;
+	char text[4000], reverse[32];
+	const struct mail *m;
+
+	add_many(f, 0, 20);
+	m = from_many(0, SUBMIT_DOMAINS, text, sizeof text, reverse);
+	assert_ready(f, run(f, m));
+	assert_int_equal(f->rounds, 1);
+	assert_int_equal(f->lookups, SUBMIT_DOMAINS); /* two labels, so one lookup each */
+	assert_ready(f, run(f, m));
+	assert_int_equal(f->rounds, 0);
+	/* What is known is not asked for again. */
+	m = from_many(2, SUBMIT_DOMAINS, text, sizeof text, reverse);
+	assert_ready(f, run(f, m));
+	assert_int_equal(f->rounds, 1);
+	assert_int_equal(f->lookups, 2);
+	/* The last of them counts like the first. */
+	take_away(f, reverse);
+	assert_foreign(f, run(f, m));
+	assert_int_equal(f->rounds, 1);
+}
+
+static void seventeen_are_refused(void **state)
+{
+	struct fix *f = *state;
+	char text[4000], reverse[32];
+	const struct mail *m;
+
+	add_many(f, 0, 20);
+	for (unsigned round = 0; round < 2; round++) {
+		m = from_many(0, SUBMIT_DOMAINS + 1, text, sizeof text, reverse);
+		assert_refused(f, run(f, m), 554, "5.6.0",
+			       "Message names more than 16 different sender domains",
+			       "sender_domains");
+		assert_int_equal(f->rounds + f->lookups, 0);
+		/* Whatever the cache knows. */
+		assert_ready(f, run(f, from_many(0, 10, text, sizeof text, reverse)));
+		assert_ready(f, run(f, from_many(9, 10, text, sizeof text, reverse)));
+	}
+	/* The envelope's would be the 17th; the null reverse-path is none. */
+	m = from_many(0, SUBMIT_DOMAINS + 1, text, sizeof text, reverse);
+	reverse[0] = '\0';
+	assert_ready(f, run(f, m));
+}
+
+/* A hundred addresses of one domain, and of it in other letters. */
+static void one_domain_is_one_question(void **state)
+{
+	struct fix *f = *state;
+	char text[4000] = "From: a@own.test";
+	struct mail m = { text, "OWN.TEST", 0, 0, 0, 0 };
+
+	for (size_t i = 1; i < 100; i++)
+		strncpy(text + strlen(text), i % 2 ? ",\r\n a@Own.test" : ",\r\n a@own.TEST", 20);
+	strncpy(text + strlen(text), "\r\n\r\n", 20);
+	assert_ready(f, run(f, &m));
+	assert_int_equal(f->rounds, 1);
+	assert_int_equal(f->question.n, 1);
+	assert_int_equal(f->lookups, 1);
+}
+
+static void the_store_moves_on(struct fix *f)
+{
+	add(f, f->account, "new.test", false);
+}
+
+/* A cache that keeps nothing, a store that changes while it is asked: one round all the same, and
+ * the answers are those that were given. */
+static void one_round_whatever_happens_meanwhile(void **state)
+{
+	static const uint64_t key[2] = { 1, 2 };
+	struct fix *f = *state;
+	char text[4000], reverse[32];
+
+	sender_cache_free(f->cache);
+	f->cache = sender_cache_new(1, key);
+	assert_non_null(f->cache);
+	add_many(f, 0, SUBMIT_DOMAINS);
+	assert_ready(f, run_between(f, from_many(0, SUBMIT_DOMAINS, text, sizeof text, reverse),
+				    the_store_moves_on));
+	assert_int_equal(f->rounds, 1);
+	take_away(f, "d7.test");
+	take_away(f, "new.test");
+	assert_foreign(f, run_between(f, from_many(0, SUBMIT_DOMAINS, text, sizeof text, reverse),
+				      the_store_moves_on));
+	assert_int_equal(f->rounds, 1);
+}
+
+/* Whichever call of the store fails: come again, and never READY. */
+static void the_store_is_down(void **state)
+{
+	struct fix *f = *state;
+	struct mail m = {
+		"From: a@x.tree.test\r\nSender: b@own.test\r\n\r\n", "tree.test", 0, 0, 0, 0
+	};
+	uint64_t at;
+
+	for (at = 1;; at++) {
+		enum submit_verdict v;
+
+		store_memory_fail(f->store, at);
+		v = run(f, &m);
+		store_memory_fail(f->store, 0);
+		if (v == SUBMIT_READY)
+			break;
+		assert_refused(f, v, 451, "4.3.0", "Temporary failure, try again later",
+			       "store_down");
+	}
+	/* Begin and end of three questions, four names: each was seen to fail, less what the
+	 * rounds before had put into the cache. */
+	assert_in_range(at, 5, 11);
+	/* One that is known to be foreign does not wait for the store. */
+	m = (struct mail){ "From: a@foreign.test, b@nobody.test\r\n\r\n", "", 0, 0, 0, 0 };
+	store_memory_fail(f->store, 3 + 1); /* the first question is three calls */
+	assert_foreign(f, run(f, &m));
+	store_memory_fail(f->store, 0);
+}
+
+/* ---- what the header says besides ---- */
+
+static void finishes_the_head(void **state)
+{
+	struct fix *f = *state;
+	struct mail m = { "From: Jo <jo@own.test>, b@tree.test\r\nbcc: x@hidden.test\r\n"
+			  "Return-Path: <z@z>\r\nTo: mary@to.test\r\n" DATED "\r\nbody",
+			  "own.test",
+			  0,
+			  0,
+			  0,
+			  0 };
+
+	assert_ready(f, run(f, &m));
+	assert_slice(f->result.head,
+		     S("Received: from client.test ([192.0.2.1])\r\n"
+		       "\tby relay.example with ESMTPSA id AYvP5WgAAAAAAAAAAAAAAA\r\n"
+		       "\tfor <mary@to.test>\r\n"
+		       "\ttls TLS_AES_256_GCM_SHA384;\r\n"
+		       "\tTue, 14 Nov 2023 22:13:20 +0000\r\n"
+		       "From: Jo <jo@own.test>, b@tree.test\r\nTo: mary@to.test\r\n" DATED "\r\n"));
+	assert_int_equal(f->result.head_bytes, strlen(m.message) - 4);
+	assert_slice(f->result.from, S("jo@own.test")); /* for the log: the address, no name */
+	assert_false(f->result.smtpapi_removed);
+}
+
+/* The others would read who got it. */
+static void several_recipients_are_not_named(void **state)
+{
+	struct fix *f = *state;
+	struct mail m = {
+		"From: jo@own.test\r\nBcc: bcc@to.test\r\n\r\nbody", "own.test", 0, 0, 2, 0
+	};
+
+	assert_ready(f, run(f, &m));
+	assert_null(memmem(f->result.head.p, f->result.head.n, "to.test", 7));
+	assert_null(memmem(f->result.head.p, f->result.head.n, "for <", 5));
+	assert_non_null(memmem(f->result.head.p, f->result.head.n, "Message-ID: <token@", 19));
+	assert_non_null(memmem(f->result.head.p, f->result.head.n, "Date: Tue, 14 Nov", 17));
+}
+
+static void refuses_bad_heads(void **state)
+{
+	static const struct {
+		struct mail m;
+		int code;
+		const char *enhanced, *text, *reason;
+	} cases[] = {
+		{ { .message = "Subject: x\r\n\r\n" },
+		  554,
+		  "5.6.0",
+		  "Message has no From field",
+		  "no_from" },
+		{ { .message = "From: a@own.test\r\nFrom: a@own.test\r\n\r\n" },
+		  554,
+		  "5.6.0",
+		  "Message has more than one From field",
+		  "two_from" },
+		{ { .message = "From: G: a@own.test;\r\n\r\n" },
+		  554,
+		  "5.6.0",
+		  "From field holds a group",
+		  "group_in_from" },
+		{ { .message = "From: a@own.test\r\nX-SMTPAPI: {\"to\":[\"x@y\"]}\r\n\r\n" },
+		  554,
+		  "5.6.0",
+		  "X-SMTPAPI \"to\" is not supported yet: message refused",
+		  "smtpapi" },
+		/* refused for itself, before anybody is asked whose it is */
+		{ { .message = "From: a@foreign.test\nX: y\r\n\r\n" },
+		  554,
+		  "5.6.0",
+		  "Message header has a line that does not end in CRLF",
+		  "bad_line_end" },
+		/* a head that does not end in what was kept of the message */
+		{ { .message = "From: a@own.test\r\nX: y\r\n", .cut = true },
+		  552,
+		  "5.3.4",
+		  "Message header is too large",
+		  "header_too_large" },
+	};
+	struct fix *f = *state;
+
+	for (size_t i = 0; i < LEN(cases); i++) {
+		print_message("  case %zu\n", i);
+		assert_refused(f, run(f, &cases[i].m), cases[i].code, cases[i].enhanced,
+			       cases[i].text, cases[i].reason);
+		assert_int_equal(f->rounds, 0);
+	}
+}
+
+static void keeps_the_configured_limits(void **state)
+{
+	struct fix *f = *state;
+	struct mail m = { "From: a@own.test\r\nX: 1\r\nReceived: x\r\n\r\n", "", 0, 0, 0, 0 };
+
+	f->conf.mime.fields_max = 3;
+	f->conf.mime.received_max = 2;
+	f->conf.mime.header_max = strlen(m.message);
+	assert_ready(f, run(f, &m));
+	f->conf.mime.received_max = 1;
+	assert_refused(f, run(f, &m), 554, "5.4.6", "Too many hops: message is in a loop", "loop");
+	f->conf.mime.fields_max = 2;
+	assert_refused(f, run(f, &m), 554, "5.6.0", "Message header has too many fields",
+		       "too_many_fields");
+	f->conf.mime.fields_max = 3;
+	f->conf.mime.header_max--;
+	assert_refused(f, run(f, &m), 552, "5.3.4", "Message header is too large",
+		       "header_too_large");
+}
+
+static void smtpapi_is_stripped_and_told(void **state)
+{
+	struct fix *f = *state;
+	struct mail m = { "From: a@own.test\r\nX-SMTPAPI: {\"category\":\"x\"}\r\n" DATED "\r\n",
+			  "own.test",
+			  0,
+			  0,
+			  0,
+			  0 };
+
+	assert_ready(f, run(f, &m));
+	assert_true(f->result.smtpapi_removed);
+	assert_null(memmem(f->result.head.p, f->result.head.n, "SMTPAPI", 7));
+	/* Of a foreign sender nothing is said but that. */
+	m.message = "From: a@foreign.test\r\nX-SMTPAPI: {\"category\":\"x\"}\r\n\r\n";
+	assert_foreign(f, run(f, &m));
+	assert_false(f->result.smtpapi_removed);
+}
+
+/* ---- memory ---- */
+
+static void bears_a_small_arena(void **state)
+{
+	struct fix *f = *state;
+	struct mail own = { "From: a@own.test\r\n\r\n", "own.test", 0, 0, 0, 0 };
+	struct mail foreign = { "From: a@foreign.test\r\n\r\n", "", 0, 0, 0, 0 };
+	bool ok = false;
+
+	for (size_t max = 0; !ok; max += 8) {
+		enum submit_verdict v;
+
+		arena_done(&f->a);
+		arena_init(&f->a, max);
+		v = run(f, &own);
+		ok = v == SUBMIT_READY;
+		if (!ok) {
+			assert_int_equal(v, SUBMIT_REFUSED);
+			assert_int_equal(f->result.code, 451);
+			assert_slice(f->result.text, S("Out of memory, try again later"));
+		}
+		assert_int_not_equal(f->a.failed, ok);
+		v = run(f, &foreign);
+		assert_int_equal(v, SUBMIT_REFUSED);
+		assert_true(f->result.code == 550 || f->result.code == 451);
+		if (f->result.code == 550)
+			assert_true(slice_starts(f->result.text, S(RULE)));
+	}
+}
+
+/* Whichever allocation fails, of the store's and the cache's, too. */
+static void bears_the_end_of_memory(void **state)
+{
+	struct fix *f = *state;
+	struct mail own = {
+		"From: a@own.test\r\nSender: b@tree.test\r\n\r\n", "own.test", 0, 0, 0, 0
+	};
+	struct mail foreign = {
+		"From: a@own.test, a@foreign.test\r\n\r\n", "own.test", 0, 0, 0, 0
+	};
+	size_t refused = 0;
+
+	for (size_t at = 1;; at++) {
+		enum submit_verdict v;
+
+		add(f, f->account, "more.test", false); /* so that nothing is in the cache */
+		take_away(f, "more.test");
+		memory_fails_at(at);
+		v = run(f, &own);
+		if (!memory_failed())
+			break;
+		if (v == SUBMIT_READY) { /* it was not kept in the cache, no more */
+			assert_true(slice_starts(f->result.head, S("Received: ")));
+			assert_true(slice_ends(f->result.head, S("\r\n\r\n")));
+		} else {
+			assert_int_equal(v, SUBMIT_REFUSED);
+			assert_int_equal(f->result.code, 451);
+			refused++;
+		}
+		memory_fails_at(0);
+		add(f, f->account, "more.test", false);
+		take_away(f, "more.test");
+		memory_fails_at(at);
+		v = run(f, &foreign);
+		memory_fails_at(0);
+		assert_int_equal(v, SUBMIT_REFUSED);
+		assert_true(f->result.code == 550 || f->result.code == 451);
+	}
+	memory_fails_at(0);
+	assert_true(refused >= 5);
+}
+
+/* ---- destinations ---- */
+
+static void destinations(void **state)
+{
+	static const struct {
+		const char *domain, *want;
+	} cases[] = {
+		{ "to.test", "to.test" },
+		{ "TO.Test.", "to.test" },
+		{ "B\xc3\x9c"
+		  "cher.test",
+		  "xn--bcher-kva.test" },
+		{ "[192.0.2.1]", "[192.0.2.1]" },
+		{ "[IPv6:2001:DB8::1]", "[IPv6:2001:DB8::1]" },
+		{ "", "" },
+		{ "localhost", "" },
+		{ "192.0.2.1", "" },
+		{ "a_b.test", "" },
+		{ "-a.test", "" },
+		{ "b\xfc"
+		  "cher.test",
+		  "" },
+	};
+	char longest[300];
+	struct arena a;
+
+	(void)state;
+	arena_init(&a, 1 << 16);
+	for (size_t i = 0; i < LEN(cases); i++) {
+		assert_slice(submit_destination(&a, slice_str(cases[i].domain)),
+			     slice_str(cases[i].want));
+		assert_false(a.failed); /* what is no name is no lack of memory */
+	}
+	memset(longest, '1', sizeof longest);
+	longest[0] = '[';
+	assert_int_equal(submit_destination(&a, slice(longest, 255)).n, 255);
+	assert_int_equal(submit_destination(&a, slice(longest, 256)).n, 0);
+	assert_false(a.failed);
+	arena_done(&a);
+	arena_init(&a, 0);
+	assert_int_equal(submit_destination(&a, S("to.test")).n, 0);
+	assert_true(a.failed);
+	arena_done(&a);
+	arena_init(&a, 0);
+	assert_int_equal(submit_destination(&a, S("[192.0.2.1]")).n, 0);
+	assert_true(a.failed);
+	arena_done(&a);
+}
+
+int submit_tests(void)
+{
+#define T(test) cmocka_unit_test_setup_teardown(test, begin, end)
+	const struct CMUnitTest tests[] = {
+		T(every_sender_is_looked_at),
+		T(an_account_has_its_own_rights_only),
+		T(a_lost_domain_is_lost_at_once),
+		T(sixteen_domains_cost_one_round),
+		T(seventeen_are_refused),
+		T(one_domain_is_one_question),
+		T(one_round_whatever_happens_meanwhile),
+		T(the_store_is_down),
+		T(finishes_the_head),
+		T(several_recipients_are_not_named),
+		T(refuses_bad_heads),
+		T(keeps_the_configured_limits),
+		T(smtpapi_is_stripped_and_told),
+		T(bears_a_small_arena),
+		T(bears_the_end_of_memory),
+		cmocka_unit_test(destinations),
+	};
+
+	return cmocka_run_group_tests_name("relay submit", tests, NULL, NULL);
+}
