@@ -110,6 +110,8 @@ static void takes_out_forged_results(void **state)
 		{ S("relay.example;dkim=pass"), false },
 		{ S(" RELAY.Example 1; none"), false },
 		{ S(" (c) (n(e)st\\)) relay.example (c); none"), false },
+		{ S(" (\\(c) relay.example; none"), false },
+		{ S(" (\\)c) other.example; none"), true },
 		{ S("\r\n relay.example; none"), false },
 		{ S(" \"relay.example\"; none"), false },
 		{ S(" \"re\\lay.example\"; none"), false },
@@ -332,7 +334,7 @@ static void tells_who_it_is_from(void **state)
 	    S("Resent-From: r1@x, r2@x\r\nFrom: Jo <jo@example.com>,\r\n \"a b\"@[192.0.2.1]\r\n"
 	      "Received: 1\r\nResent-Sender: r3@x\r\nSender: S\xc3\xb6 <s@d>\r\nResent-From: "
 	      "r4@x\r\n"
-	      "Received: 2\r\nMessage-ID:\r\n <1@x> \r\n\r\nbody"));
+	      "Received: 2\r\nMessage-ID:\r\n <1@x> \r\nMessage-ID: <2@x>\r\n\r\nbody"));
 	assert_true(d.ok);
 	assert_int_equal(d.facts.from.n, 2);
 	assert_slice(d.facts.from.at[0].whole, S("jo@example.com"));

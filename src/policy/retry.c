@@ -9,8 +9,10 @@ uint64_t retry_delay_ms(uint32_t attempt, const struct retry_config *c, uint32_t
 	for (uint32_t i = 0; i < attempt && delay < c->max_ms && c->factor_permille > 1000; i++) {
 		uint64_t grown;
 
-		if (__builtin_mul_overflow(delay, (uint64_t)c->factor_permille, &grown))
-			grown = UINT64_MAX;
+		if (__builtin_mul_overflow(delay, (uint64_t)c->factor_permille, &grown)) {
+			delay = c->max_ms;
+			break;
+		}
 		grown /= 1000;
 		/* A delay of a few milliseconds times 1.001 would stand still. */
 		delay = grown > delay ? grown : delay + 1;

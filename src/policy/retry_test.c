@@ -44,7 +44,9 @@ static void test_extremes(void **state)
 	struct retry_config constant = { 50, 1000, 100, 0, 1 };
 
 	(void)state;
-	assert_true(retry_delay_ms(5, &huge, 0) >= UINT64_MAX / 2);
+	assert_int_equal(retry_delay_ms(0, &huge, 0), UINT64_MAX / 2);
+	assert_int_equal(retry_delay_ms(1, &huge, 0), UINT64_MAX);
+	assert_int_equal(retry_delay_ms(5, &huge, 0), UINT64_MAX);
 	assert_int_equal(retry_delay_ms(200, &slow, 0), 100);
 	assert_int_equal(retry_delay_ms(UINT32_MAX, &constant, 7), 50);
 	constant.base_ms = 500;
@@ -61,6 +63,8 @@ static void test_saturation(void **state)
 	assert_true(retry_delay_ms(3, &all, UINT32_MAX / 2) > UINT64_MAX / 4);
 	all.jitter_permille = UINT32_MAX; /* is read as 1000 */
 	assert_in_range(retry_delay_ms(0, &all, 0), 1, UINT32_MAX);
+	all.jitter_permille = 500;
+	assert_int_equal(retry_delay_ms(0, &all, UINT32_MAX), UINT64_MAX);
 	all = (struct retry_config){ 0, 0, 0, 0, 0 };
 	assert_int_equal(retry_delay_ms(9, &all, UINT32_MAX), 1);
 }

@@ -45,5 +45,5 @@ void *__wrap_realloc(void *p, size_t n)
 
 int main(void)
 {
-	return schedule_tests() + outcome_tests() + route_tests() + submit_tests();
+	return route_tests() + outcome_tests() + submit_tests() + schedule_tests();
 }

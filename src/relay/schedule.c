@@ -150,8 +150,6 @@ uint64_t schedule_refill(struct schedule *s, uint64_t now_ms)
 		}
 		all += n;
 	} while (n == REFILL_BATCH && all < REFILL_MAX);
-	if (all >= REFILL_MAX)
-		return now_ms;
 	return parked_ms < wait_ms ? parked_ms : wait_ms;
 }
 
