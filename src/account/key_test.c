@@ -1,6 +1,7 @@
 /* account/key_test.c -- the form of keys, scopes, and the life of a key. */
 #include "account/key.h"
 
+#include "account/account_impl.h"
 #include "account/key_impl.h"
 
 #include <setjmp.h>
@@ -341,6 +342,80 @@ static void test_change(void **state)
 	FAILS(f, ERR_ABSENT, key_find(f->h, S("short"), &k, &f->e));
 }
 
+/* Found or not, a key costs two lookups: a stranger learns nothing from the time. */
+static void test_lookups(void **state)
+{
+	static const struct key_spec spec = { { "", 0 }, { 1 }, 0 };
+	struct fix *f = *state;
+	uint64_t account = new_account(f, "shop"), was;
+	struct key k;
+
+	OK(f, key_import(f->h, &by, account, &spec, secret(S(VECTOR)), &k, &f->e));
+	was = store_lookups(f->h);
+	OK(f, key_find(f->h, S(VECTOR_ID), &k, &f->e));
+	assert_int_equal(store_lookups(f->h) - was, 2);
+	FAILS(f, ERR_ABSENT, key_find(f->h, S("AAAAAAAAAAAAAAAAAAAAAA"), &k, &f->e));
+	assert_int_equal(store_lookups(f->h) - was, 4);
+}
+
+/* Rows that nobody here wrote: an error of the store, and never a key or account that works. */
+static void test_damaged(void **state)
+{
+	static const struct {
+		size_t column;
+		struct val v;
+	} cases[] = {
+		{ KEY_STATE, { VAL_TEXT, 0, S("Active") } },
+		{ KEY_STATE, { VAL_TEXT, 0, S("") } },
+		{ KEY_SCOPES, { VAL_TEXT, 0, S("mail.everything") } },
+		{ KEY_HASH, { VAL_BLOB, 0, S("short") } },
+	};
+	static const struct {
+		size_t column;
+		struct val v;
+	} scrams[] = {
+		{ KEY_SCRAM_ROUNDS, { VAL_INT, SCRAM_ROUNDS - 1, { 0 } } },
+		{ KEY_SCRAM_ROUNDS, { VAL_INT, -1, { 0 } } },
+		{ KEY_SCRAM_ROUNDS, { VAL_INT, INT64_C(1) << 32, { 0 } } },
+		{ KEY_SCRAM_SALT, { VAL_BLOB, 0, S("short") } },
+	};
+	static const struct key_spec spec = { { "", 0 }, { 1 }, 0 };
+	struct fix *f = *state;
+	uint64_t account = new_account(f, "shop");
+	struct val key[2] = { val_int((int64_t)account), val_text(S(VECTOR_ID)) };
+	struct val row[KEY_COLUMNS], was, owner[ACCOUNT_COLUMNS];
+	struct key_scram scram;
+	struct account a;
+	struct key k;
+
+	OK(f, key_import(f->h, &by, account, &spec, secret(S(VECTOR)), &k, &f->e));
+	OK(f, store_get(f->h, &key_table, key, &f->a, row, &f->e));
+	for (size_t i = 0; i < LEN(cases) + LEN(scrams); i++) {
+		bool scrammed = i >= LEN(cases);
+		size_t column = scrammed ? scrams[i - LEN(cases)].column : cases[i].column;
+
+		was = row[column];
+		row[column] = scrammed ? scrams[i - LEN(cases)].v : cases[i].v;
+		OK(f, store_begin(f->h, STORE_WRITE, &f->e));
+		OK(f, store_update(f->h, &key_table, row, &f->e));
+		OK(f, store_commit(f->h, &f->e));
+		row[column] = was;
+		if (scrammed) {
+			FAILS(f, ERR_DAMAGED,
+			      key_scram(f->h, account, S(VECTOR_ID), &scram, &f->e));
+			continue;
+		}
+		FAILS(f, ERR_DAMAGED, key_find(f->h, S(VECTOR_ID), &k, &f->e));
+		FAILS(f, ERR_DAMAGED, key_get(f->h, account, S(VECTOR_ID), &k, &f->e));
+	}
+	OK(f, store_get(f->h, &account_table, key, &f->a, owner, &f->e));
+	owner[ACCOUNT_STATE] = val_text(S("Active"));
+	OK(f, store_begin(f->h, STORE_WRITE, &f->e));
+	OK(f, store_update(f->h, &account_table, owner, &f->e));
+	OK(f, store_commit(f->h, &f->e));
+	FAILS(f, ERR_DAMAGED, account_get(f->h, account, &a, &f->e));
+}
+
 /* Whichever store call fails: an error, and no half a key. */
 static void test_faults(void **state)
 {
@@ -385,6 +460,8 @@ int key_tests(void)
 		T(test_refused),
 		T(test_import),
 		T(test_change),
+		T(test_lookups),
+		T(test_damaged),
 		T(test_faults),
 	};
 

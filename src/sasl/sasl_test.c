@@ -253,6 +253,7 @@ static void client_words(void **state)
 	assert_true(sasl_client_pick(&x, S("LOGIN"), true, S("us"), secret(S("pw"))));
 	assert_int_equal(sasl_client_step(&x, NULL, &out), SASL_CLIENT_WAIT);
 	assert_int_equal(sasl_client_step(&x, &prompt, &out), SASL_CLIENT_SEND);
+	assert_int_equal(sasl_client_step(&x, NULL, &out), SASL_CLIENT_FAIL);
 	assert_true(slice_eq(buf_slice(&out), S("us")));
 	buf_clear(&out);
 	assert_int_equal(sasl_client_step(&x, &prompt, &out), SASL_CLIENT_SEND);

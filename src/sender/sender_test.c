@@ -13,17 +13,6 @@
 #define LEN(a)   (sizeof(a) / sizeof(*(a)))
 #define ACCOUNTS 3
 
-/* The linker sends calloc() here (--wrap), from all objects of the program. */
-void *__real_calloc(size_t, size_t);
-void *__wrap_calloc(size_t, size_t);
-
-static size_t calloc_fails_at; /* that call from now on, and only it; 0: none */
-
-void *__wrap_calloc(size_t n, size_t size)
-{
-	return calloc_fails_at && !--calloc_fails_at ? NULL : __real_calloc(n, size);
-}
-
 struct fix {
 	struct store *s;
 	struct store_handle *h;
@@ -377,33 +366,6 @@ static void test_store_down(void **state)
 	assert_int_equal(at, 1 + 6); /* begin, three names, end: five failed */
 }
 
-/* One lookup of several finds no memory, the store works before and after: not known, and neither
- * yes nor no. */
-static void test_memory(void **state)
-{
-	struct fix *f = *state;
-	size_t unknown = 0;
-
-	OK(f, add(f, 0, "tree.example", true));
-	OK(f, add(f, 1, "y.tree.example", false));
-	for (size_t who = 0; who < 2; who++)
-		for (size_t at = 1;; at++) {
-			enum sender_verdict v;
-
-			calloc_fails_at = at;
-			v = sender_may_use(f->h, f->id[who], S("x.y.tree.example"), NULL, &f->e);
-			if (calloc_fails_at) {
-				assert_int_equal(v, SENDER_NO); /* who is closer says no */
-				break;
-			}
-			assert_int_equal(v, SENDER_UNKNOWN);
-			assert_int_equal(f->e.kind, ERR_LATER);
-			unknown++;
-		}
-	calloc_fails_at = 0;
-	assert_true(unknown >= 2);
-}
-
 static void test_cache(void **state)
 {
 	static const uint64_t key[2] = { 3, 4 };
@@ -472,7 +434,7 @@ int main(void)
 		T(test_rule),
 		T(test_rule_against_model),
 		T(test_store_down),
-		T(test_memory),
+
 		cmocka_unit_test(test_cache),
 		cmocka_unit_test(test_refusal),
 	};
