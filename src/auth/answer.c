@@ -16,6 +16,7 @@ static const struct {
 	[REASON_MISTYPED_KEY]          = { "mistyped_key",          AUTH_INVALID },
 	[REASON_WRONG_SECRET]          = { "wrong_secret",          AUTH_INVALID },
 	[REASON_USERNAME_KEY_MISMATCH] = { "username_key_mismatch", AUTH_INVALID },
+	[REASON_OTHER_IDENTITY]        = { "other_identity",        AUTH_INVALID },
 	[REASON_REVOKED]               = { "revoked",               AUTH_INVALID },
 	[REASON_EXPIRED]               = { "expired",               AUTH_INVALID },
 	[REASON_ACCOUNT_SUSPENDED]     = { "account_suspended",     AUTH_INVALID },

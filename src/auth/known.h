@@ -1,10 +1,10 @@
 /* auth/known.h -- logins that were right, remembered while nothing has changed.
  *
  * auth_login() is a function of the attempt, the store and the time. A success is kept under a
- * keyed digest of every input of the decision (mechanism, user name, password, client), so nobody
- * is let in by another's login, and it counts only while the store is at the generation of the
- * lookup and the key has not expired: a revocation ends it as it ends a session at its next MAIL.
- * A failure is never kept; it costs its lookups each time.
+ * keyed digest of every input of the decision (mechanism, both identities, password, client), so
+ * nobody is let in by another's login, and it counts only while the store is at the generation of
+ * the lookup and the key has not expired: a revocation ends it as it ends a session at its next
+ * MAIL. A failure is never kept; it costs its lookups each time.
  *
  * One thread's own: no locks. What is held is no secret, nor can one be told from it. */
 #ifndef AUTH_KNOWN_H

@@ -86,6 +86,7 @@ bool auth_login(struct store_handle *h, const struct auth_attempt *at, struct pr
 	uint64_t generation = store_generation(store_of(h));
 	unsigned char hash[DIGEST_SHA256];
 	struct found found = { 0 };
+	enum key_verdict verdict;
 	struct key_text key;
 	enum auth_reason r;
 	bool shaped, same;
@@ -102,22 +103,24 @@ bool auth_login(struct store_handle *h, const struct auth_attempt *at, struct pr
 	if (!look_up(h, key.id, &found, e))
 		return down(f);
 
-	/* Without a key the comparison is with zeros: the same work, and its result is not asked.
-	 */
+	/* Without a key the comparison is with zeros; with one, the verdict on its id is not asked:
+	 * the same work for all. */
+	verdict = key_id_verdict(key.id);
 	key_hash(key.secret, hash);
 	same =
 	    digest_equal(slice(hash, sizeof(hash)), slice(found.key.hash, sizeof(found.key.hash)));
 	digest_wipe(hash, sizeof(hash));
 	f->account = found.key_there ? found.key.account : 0;
 	if (!found.key_there)
-		return refuse(f,
-			      key_id_verdict(key.id) == KEY_PLAUSIBLE ? REASON_UNKNOWN_KEY
-								      : REASON_MISTYPED_KEY,
-			      e);
+		return refuse(
+		    f, verdict == KEY_PLAUSIBLE ? REASON_UNKNOWN_KEY : REASON_MISTYPED_KEY, e);
 	if (!same)
 		return refuse(f, REASON_WRONG_SECRET, e);
 	if (key_id_shape(at->username) && !slice_eq(at->username, key.id))
 		return refuse(f, REASON_USERNAME_KEY_MISMATCH, e);
+	/* RFC 4616 2: a key acts for itself; under any other name it must not seem to. */
+	if (at->authzid.n && !slice_eq(at->authzid, S("apikey")) && !slice_eq(at->authzid, key.id))
+		return refuse(f, REASON_OTHER_IDENTITY, e);
 	r = judge(&found, at->now_ms);
 	if (r != REASON_OK)
 		return refuse(f, r, e);

@@ -11,6 +11,7 @@
 struct auth_attempt {
 	struct slice mechanism; /* "PLAIN": for the record only */
 	struct slice username;  /* the authentication identity as sent */
+	struct slice authzid;   /* RFC 4616 2: who to act as; empty: the same */
 	struct secret password;
 	struct slice client; /* address of the peer as text: for the record only */
 	uint64_t now_ms;     /* Unix time */
@@ -34,6 +35,7 @@ enum auth_reason {
 	REASON_MISTYPED_KEY,          /* no such id, and its checksum does not fit */
 	REASON_WRONG_SECRET,          /* the id exists, the secret is another */
 	REASON_USERNAME_KEY_MISMATCH, /* user name is a key id, but not this key's */
+	REASON_OTHER_IDENTITY,        /* wants to act as somebody who is not this key */
 	REASON_REVOKED,
 	REASON_EXPIRED,
 	REASON_ACCOUNT_SUSPENDED,

@@ -89,8 +89,11 @@ static int end(void **state)
 static bool login(struct fix *f, const char *user, const char *password, struct principal *ret,
 		  struct auth_finding *found)
 {
-	const struct auth_attempt at = { S("PLAIN"), slice_str(user), secret(slice_str(password)),
-					 S("192.0.2.1"), NOW };
+	const struct auth_attempt at = { .mechanism = S("PLAIN"),
+					 .username = slice_str(user),
+					 .password = secret(slice_str(password)),
+					 .client = S("192.0.2.1"),
+					 .now_ms = NOW };
 
 	return auth_login(f->h, &at, ret, found, &f->e);
 }
@@ -169,6 +172,44 @@ static void test_reasons(void **state)
 			assert_null(strstr(f->e.text, SECRET));
 		}
 	}
+}
+
+/* RFC 4616 2: who may not act as the one he names is refused, and not let in as himself. */
+static void test_other_identity(void **state)
+{
+	static const struct {
+		const char *authzid, *user, *password;
+		enum auth_reason reason;
+	} names[] = {
+		{ "", "apikey", KEY(GOOD_ID), REASON_OK },
+		{ "apikey", "apikey", KEY(GOOD_ID), REASON_OK },
+		{ GOOD_ID, "apikey", KEY(GOOD_ID), REASON_OK },
+		{ GOOD_ID, GOOD_ID, KEY(GOOD_ID), REASON_OK },
+		{ "apikey", GOOD_ID, KEY(GOOD_ID), REASON_OK },
+		{ OLD_ID, "apikey", KEY(GOOD_ID), REASON_OTHER_IDENTITY },
+		{ "shop", "apikey", KEY(GOOD_ID), REASON_OTHER_IDENTITY },
+		{ "APIKEY", "apikey", KEY(GOOD_ID), REASON_OTHER_IDENTITY },
+		{ "bob@example.com", "apikey", KEY(GOOD_ID), REASON_OTHER_IDENTITY },
+		/* told only to who knows the secret */
+		{ "shop", "apikey", "SG." GOOD_ID "." OTHER_SECRET, REASON_WRONG_SECRET },
+		{ "shop", "apikey", "hunter2", REASON_BAD_KEY_SHAPE },
+	};
+	struct fix *f = *state;
+
+	for (size_t i = 0; i < LEN(names); i++) {
+		const struct auth_attempt at = { .username = slice_str(names[i].user),
+						 .authzid = slice_str(names[i].authzid),
+						 .password = secret(slice_str(names[i].password)),
+						 .now_ms = NOW };
+		struct auth_finding found;
+		struct principal p;
+		bool ok = auth_login(f->h, &at, &p, &found, &f->e);
+
+		if (found.reason != names[i].reason)
+			fail_msg("case %zu: %s", i, auth_reason_name(found.reason));
+		assert_int_equal(ok, names[i].reason == REASON_OK);
+	}
+	assert_int_equal(auth_answer(REASON_OTHER_IDENTITY), AUTH_INVALID);
 }
 
 /* A key that fits its checksum and is not here. */
@@ -366,9 +407,12 @@ static void known_only_for_the_same_attempt(void **state)
 {
 	struct fix *f = *state;
 	struct auth_known *k = auth_known_new(8, known_key);
-	const struct auth_attempt good = { S("PLAIN"), S("apikey"), secret(S(KEY(GOOD_ID))),
-					   S("192.0.2.1"), NOW };
-	struct auth_attempt other[] = { good, good, good, good, good, good };
+	const struct auth_attempt good = { .mechanism = S("PLAIN"),
+					   .username = S("apikey"),
+					   .password = secret(S(KEY(GOOD_ID))),
+					   .client = S("192.0.2.1"),
+					   .now_ms = NOW };
+	struct auth_attempt other[] = { good, good, good, good, good, good, good };
 	struct principal who, again = { 0 };
 	struct auth_finding found;
 
@@ -381,6 +425,7 @@ static void known_only_for_the_same_attempt(void **state)
 	other[4].username = S("apikeyS");
 	other[4].password = secret(slice_from(good.password.bytes, 1));
 	other[5].username = S("");
+	other[6].authzid = S("shop");
 	assert_false(auth_known_get(k, &good, store_generation(f->s), &again));
 	OK(f, auth_login(f->h, &good, &who, &found, &f->e));
 	auth_known_put(k, &good, &who);
@@ -417,8 +462,11 @@ static void known_is_bounded(void **state)
 {
 	struct auth_known *k = auth_known_new(4, known_key);
 	static char longest[5000];
-	const struct auth_attempt huge = { S("PLAIN"), S("apikey"),
-					   secret(slice(longest, sizeof longest)), S("::1"), NOW };
+	const struct auth_attempt huge = { .mechanism = S("PLAIN"),
+					   .username = S("apikey"),
+					   .password = secret(slice(longest, sizeof longest)),
+					   .client = S("::1"),
+					   .now_ms = NOW };
 	struct principal who = { .account = 7 }, got;
 	size_t there = 0;
 
@@ -426,8 +474,11 @@ static void known_is_bounded(void **state)
 	assert_non_null(k);
 	for (uint64_t round = 0; round < 2; round++)
 		for (uint64_t i = 0; i < 32; i++) {
-			struct auth_attempt at = { S("PLAIN"), slice(&i, sizeof i), secret(S("x")),
-						   S("::1"), NOW };
+			struct auth_attempt at = { .mechanism = S("PLAIN"),
+						   .username = slice(&i, sizeof i),
+						   .password = secret(S("x")),
+						   .client = S("::1"),
+						   .now_ms = NOW };
 
 			if (!round)
 				auth_known_put(k, &at, &who);
@@ -446,6 +497,7 @@ int main(void)
 #define T(test) cmocka_unit_test_setup_teardown(test, begin, end)
 	const struct CMUnitTest tests[] = {
 		T(test_reasons),
+		T(test_other_identity),
 		T(test_unknown),
 		T(test_cost),
 		T(test_store_down),

@@ -126,8 +126,8 @@ struct login {
 	struct ref conn;
 	uint32_t question;
 	struct slice mechanism; /* static */
-	char text[2 * SASL_FIELD_MAX];
-	size_t user_n, password_n;
+	char text[3 * SASL_FIELD_MAX];
+	size_t user_n, password_n, authzid_n;
 	char client[64];
 	uint64_t now_ms;
 	bool ok;
@@ -140,6 +140,7 @@ static struct auth_attempt attempt_of(const struct login *l)
 	return (struct auth_attempt){
 		.mechanism = l->mechanism,
 		.username = slice(l->text, l->user_n),
+		.authzid = slice(l->text + (size_t)2 * SASL_FIELD_MAX, l->authzid_n),
 		.password = secret(slice(l->text + SASL_FIELD_MAX, l->password_n)),
 		.client = slice_str(l->client),
 		.now_ms = l->now_ms,
@@ -228,7 +229,8 @@ void smtp_in_ask_auth(struct conn *c, const struct smtp_event *ev)
 	struct login *l = calloc(1, sizeof *l);
 
 	if (l) {
-		MUST(q->authcid.n <= SASL_FIELD_MAX && q->password.bytes.n <= SASL_FIELD_MAX);
+		MUST(q->authcid.n <= SASL_FIELD_MAX && q->password.bytes.n <= SASL_FIELD_MAX &&
+		     q->authzid.n <= SASL_FIELD_MAX);
 		l->job =
 		    (struct job){ .run = login_run, .done = login_done, .home = c->home->loop };
 		l->home = c->home;
@@ -237,8 +239,11 @@ void smtp_in_ask_auth(struct conn *c, const struct smtp_event *ev)
 		l->mechanism = q->mechanism;
 		l->user_n = q->authcid.n;
 		l->password_n = q->password.bytes.n;
+		l->authzid_n = q->authzid.n;
 		memcpy(l->text, q->authcid.p, l->user_n);
 		memcpy(l->text + SASL_FIELD_MAX, q->password.bytes.p, l->password_n);
+		if (l->authzid_n) /* LOGIN has none: no bytes to point to */
+			memcpy(l->text + (size_t)2 * SASL_FIELD_MAX, q->authzid.p, l->authzid_n);
 		memcpy(l->client, c->address_text, sizeof l->client);
 		l->now_ms = clock_wall_ms();
 		if (known(l)) {

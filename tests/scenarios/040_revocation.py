@@ -1,4 +1,5 @@
 """What an operator takes away is gone within a second, in sessions that are already open."""
+import base64
 import time
 
 from lab.lab import check, reply
@@ -95,6 +96,16 @@ def test_imported_key_works(lab):
         reply(one(c, s, "imported"), "250 2.0.0 *")
     with s.login(key=key, user="abcdefghijklmnopqrstuv") as c:
         reply(c.cmd("NOOP"), "250 2.0.0 *")
+
+
+def test_key_acts_for_itself_only(lab):
+    """RFC 4616 2: who names another identity is refused, not let in as himself."""
+    s = lab.signet()
+    for name, want in ((s.key.split(".")[1], "235 *"), ("shop", GRANT), ("boss@shop.example", GRANT)):
+        with s.raw() as c:
+            c.ehlo()
+            token = base64.b64encode(f"{name}\0apikey\0{s.key}".encode()).decode()
+            reply(c.cmd("AUTH PLAIN " + token), want, name)
 
 
 def test_same_answer_for_every_reason(lab):
