@@ -354,12 +354,14 @@ static void seventeen_are_refused(void **state)
 static void one_domain_is_one_question(void **state)
 {
 	struct fix *f = *state;
-	char text[4000] = "From: a@own.test";
+	char text[4000];
 	struct mail m = { text, "OWN.TEST", 0, 0, 0, 0 };
+	int at = snprintf(text, sizeof text, "From: a@own.test");
 
 	for (size_t i = 1; i < 100; i++)
-		strncpy(text + strlen(text), i % 2 ? ",\r\n a@Own.test" : ",\r\n a@own.TEST", 20);
-	strncpy(text + strlen(text), "\r\n\r\n", 20);
+		at += snprintf(text + at, sizeof text - (size_t)at, ",\r\n a@%s",
+			       i % 2 ? "Own.test" : "own.TEST");
+	snprintf(text + at, sizeof text - (size_t)at, "\r\n\r\n");
 	assert_ready(f, run(f, &m));
 	assert_int_equal(f->rounds, 1);
 	assert_int_equal(f->question.n, 1);
