@@ -440,8 +440,11 @@ static void known_until_something_changes(void **state)
 {
 	struct fix *f = *state;
 	struct auth_known *k = auth_known_new(8, known_key);
-	struct auth_attempt at = { S("PLAIN"), S("apikey"), secret(S(KEY(OLD_ID))), S("192.0.2.1"),
-				   NOW };
+	struct auth_attempt at = { .mechanism = S("PLAIN"),
+				   .username = S("apikey"),
+				   .password = secret(S(KEY(OLD_ID))),
+				   .client = S("192.0.2.1"),
+				   .now_ms = NOW };
 	struct principal who;
 	struct auth_finding found;
 
