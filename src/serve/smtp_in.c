@@ -33,11 +33,28 @@ struct conn *smtp_in_conn(struct home *home, struct ref ref)
 	return slots_get(&home->smtp_in->conns, ref);
 }
 
+static uint64_t earlier(uint64_t a, uint64_t b)
+{
+	return a < b ? a : b;
+}
+
+/* A minimum rate over the whole message, the pauses between its chunks included: what came buys
+ * time. */
+static uint64_t too_slow(const struct conn *c)
+{
+	const struct conf *conf = c->home->server->conf;
+
+	if (!conf->limits.body_min_rate || !c->tx || !c->body_began_ms)
+		return UINT64_MAX;
+	return c->body_began_ms + conf->limits.body_grace +
+	       body_bytes(&c->tx->body) * 1000 / conf->limits.body_min_rate;
+}
+
 /* When the client is late, on the loop's clock; UINT64_MAX: it is not its turn. */
 static uint64_t deadline(const struct conn *c)
 {
 	const struct conf *conf = c->home->server->conf;
-	uint64_t due = UINT64_MAX, slow;
+	uint64_t due = UINT64_MAX;
 
 	if (c->phase == PHASE_LINGER)
 		return c->progress_ms + LINGER_MS;
@@ -48,21 +65,17 @@ static uint64_t deadline(const struct conn *c)
 	} else {
 		switch (smtp_session_clock(c->session)) {
 		case SMTP_CLOCK_LOGIN: due = c->progress_ms + conf->limits.time_login; break;
-		case SMTP_CLOCK_COMMAND: due = c->progress_ms + conf->limits.time_command; break;
+		case SMTP_CLOCK_COMMAND:
+			due = earlier(c->progress_ms + conf->limits.time_command, too_slow(c));
+			break;
 		case SMTP_CLOCK_BODY:
-			due = c->progress_ms + conf->limits.time_body;
-			/* A minimum rate over the whole body: what came buys time. */
-			if (conf->limits.body_min_rate && c->tx) {
-				slow = c->body_began_ms + conf->limits.body_grace +
-				       body_bytes(&c->tx->body) * 1000 / conf->limits.body_min_rate;
-				due = slow < due ? slow : due;
-			}
+			due = earlier(c->progress_ms + conf->limits.time_body, too_slow(c));
 			break;
 		case SMTP_CLOCK_NONE: break;
 		}
 	}
-	if (conf->limits.time_session && c->opened_ms + conf->limits.time_session < due)
-		due = c->opened_ms + conf->limits.time_session;
+	if (conf->limits.time_session)
+		due = earlier(due, c->opened_ms + conf->limits.time_session);
 	return due;
 }
 
@@ -291,7 +304,9 @@ static bool fill(struct conn *c)
 		smtp_session_eof(c->session);
 		return true;
 	}
-	if (c->in.n > before)
+	/* Bytes of a body are progress; those of a line are when it is answered, and flush() sees
+	 * that: who sends a command drop by drop is as late as who sends none. */
+	if (c->in.n > before && smtp_session_clock(c->session) == SMTP_CLOCK_BODY)
 		c->progress_ms = loop_now(c->home->loop);
 	return c->in.n > before;
 }
@@ -304,12 +319,15 @@ static bool busy(const struct conn *c)
 /* One turn: what is there is understood, answers leave, more is read. True: turn again. */
 static bool turn(struct conn *c)
 {
+	enum smtp_clock clock = smtp_session_clock(c->session);
 	enum talk t = TALK_OVER;
 
 	if (c->phase == PHASE_HANDSHAKE && !shake(c) && c->phase == PHASE_HANDSHAKE)
 		return false;
 	if (c->phase == PHASE_TALK)
 		t = busy(c) ? TALK_WAIT : talk(c);
+	if (smtp_session_clock(c->session) != clock) /* another state has its own time */
+		c->progress_ms = loop_now(c->home->loop);
 	c->waiting = t == TALK_WAIT;
 	if (!flush(c)) {
 		c->phase = PHASE_CLOSING;

@@ -33,7 +33,8 @@ struct conn {
 	struct slice address; /* of the peer, as text; in address_text */
 	char address_text[64];
 	struct loop_timer timer;
-	uint64_t opened_ms, body_began_ms, progress_ms;
+	uint64_t opened_ms, progress_ms;
+	uint64_t body_began_ms; /* of this transaction; 0: not yet */
 
 	struct conn *older, *newer; /* strangers of this loop, while it is one */
 	bool stranger;              /* not logged in yet */

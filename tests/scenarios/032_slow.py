@@ -1,0 +1,112 @@
+"""Clients that keep a connection by a byte now and then: each state's time is counted from what
+the client completed, not from what it sent last."""
+import ssl
+import time
+
+from lab import raw
+from lab.lab import check, reply
+
+LATE = "421 4.4.2 Timeout, closing connection"
+
+
+def drip(c, pieces, seconds=12):
+    """Sends the pieces one by one, each 0.2 s after the last; the first reply ends it."""
+    c.sock.settimeout(0.2)
+    end = time.monotonic() + seconds
+    for piece in pieces:
+        check(time.monotonic() < end, "still there after", seconds)
+        try:
+            c.send(piece)
+        except (OSError, ssl.SSLError) as e:
+            if isinstance(e, TimeoutError):
+                raise
+            raise AssertionError(f"closed without a word: {e!r}") from e
+        try:
+            return c.reply()
+        except (TimeoutError, ssl.SSLWantReadError):
+            pass
+    raise AssertionError("no end")
+
+
+def for_ever(piece):
+    while True:
+        yield piece
+
+
+def test_drip_before_the_login(lab):
+    s = lab.signet({"limits": {"time_login": "2s"}})
+    for door in ("starttls", "tls"):
+        with s.raw(door) as c:
+            c.ehlo()
+            reply(drip(c, for_ever("N")), LATE)
+            check(c.closed(), "closed")
+
+
+def test_drip_in_a_login(lab):
+    s = lab.signet({"limits": {"time_login": "2s"}})
+    with s.raw() as c:
+        c.ehlo()
+        reply(c.cmd("AUTH PLAIN"), "334 ")
+        reply(drip(c, for_ever("A")), LATE)
+
+
+def test_drip_in_a_command(lab):
+    s = lab.signet({"limits": {"time_command": "2s"}})
+    with s.login() as c:
+        reply(drip(c, for_ever("N")), LATE)
+
+
+def test_drip_in_a_line_that_is_too_long(lab):
+    """What is skipped is no progress, either."""
+    s = lab.signet({"limits": {"time_command": "2s"}})
+    with s.login() as c:
+        c.send("NOOP " + "x" * 3000)
+        reply(drip(c, for_ever("x")), LATE)
+
+
+def test_commands_and_chunks_have_their_time(lab):
+    """A client that does something before each deadline is not late, however long it stays."""
+    s = lab.signet({"limits": {"time_command": "2s", "time_body": "1s", "time_login": "2s",
+                               "body_min_rate": 0}})
+    with s.raw() as c:
+        for _ in range(3):
+            time.sleep(1.2)
+            c.ehlo()
+        reply(c.auth(s.key), "235 *")
+        time.sleep(1.2)
+        reply(c.cmd(f"MAIL FROM:<{s.sender}>"), "250 *")
+        time.sleep(1.2)
+        reply(c.cmd("RCPT TO:<you@example.com>"), "250 *")
+        for chunk in (f"From: {s.sender}\r\n\r\n", "one\r\n", "two\r\n"):
+            # Longer than time_body since the last command: a chunk has its own time.
+            time.sleep(1.5)
+            c.send(f"BDAT {len(chunk)}\r\n")
+            time.sleep(0.7)
+            c.send(chunk)
+            reply(c.reply(), "250 2.0.0 Ok")
+        reply(c.cmd("BDAT 0 LAST"), "250 2.0.0 Ok: queued as *")
+
+
+def test_drip_in_chunks(lab):
+    """The minimum rate is over the whole message: pauses between chunks are part of it."""
+    s = lab.signet({"limits": {"body_grace": "2s", "body_min_rate": "1K", "time_command": "20s"}})
+    with s.login() as c:
+        reply(c.cmd(f"MAIL FROM:<{s.sender}>"), "250 *")
+        reply(c.cmd("RCPT TO:<you@example.com>"), "250 *")
+        began = time.monotonic()
+        while True:
+            c.send("BDAT 1\r\nx")
+            r = c.reply()
+            if r.code != 250:
+                break
+            check(time.monotonic() - began < 12, "twelve seconds of chunks of one byte and no end")
+            time.sleep(0.3)
+        reply(r, LATE)
+    with s.login() as c:
+        # A message that ended leaves nothing of its time to the next one.
+        reply(c.message(s.sender, "you@example.com", f"From: {s.sender}\r\n\r\nhi\r\n"), "250 *")
+        time.sleep(2.5)
+        reply(c.cmd("NOOP"), "250 *")
+        reply(c.cmd(f"MAIL FROM:<{s.sender}>"), "250 *")
+        time.sleep(2.5)
+        reply(c.cmd("RSET"), "250 *")
