@@ -2,6 +2,7 @@
 import base64
 import time
 
+from lab import raw
 from lab.lab import check, reply
 
 GRANT = ("535 5.7.8 Authentication failed: The provided authorization grant is invalid, expired, "
@@ -128,3 +129,18 @@ def test_same_answer_for_every_reason(lab):
         with s.raw() as c:
             c.ehlo()
             reply(c.auth(password, user), want, f"{user} / {password[:6]}...")
+
+
+def test_nobody_acts_as_another(lab):
+    """RFC 4616: an authorization identity that is not the key's own is refused, and the log says why."""
+    s = lab.signet()
+    kid = s.key.split(".")[1]
+    for authzid, user, want in (("apikey", "apikey", "235 2.7.0 *"), (kid, "apikey", "235 2.7.0 *"),
+                                (kid, kid, "235 2.7.0 *"), ("admin", "apikey", GRANT),
+                                ("hello@shop.example", "apikey", GRANT), ("apikey", kid, GRANT)):
+        with s.raw() as c:
+            c.ehlo()
+            reply(c.cmd("AUTH PLAIN " + raw.plain(user, s.key, authzid)), want, authzid)
+            if want == GRANT:
+                reply(c.cmd(f"MAIL FROM:<{s.sender}>"), "530 5.7.0 *")
+    s.wait_event("authentication", count=3, reason="foreign_authzid")
