@@ -10,6 +10,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #define IN_MAX    65536
@@ -244,21 +245,59 @@ static void on_late(void *arg)
 	pump(c);
 }
 
-void http_in_accept(struct home *home, int fd)
+/* -- who may not call: told so, and not read -- */
+
+/* The socket stays open for so long: a caller that is still writing when it closes would be told
+ * of a broken pipe and not of the refusal. */
+#define DENIED_MS 1000
+
+struct denied {
+	struct loop_timer timer;
+	int fd;
+};
+
+static void denied_end(void *arg)
 {
-	static const char denied[] =
+	struct denied *d = arg;
+
+	loop_timer_cancel(&d->timer);
+	close(d->fd);
+	free(d);
+}
+
+static void deny(struct home *home, int fd, const char *actor)
+{
+	static const char text[] =
 	    "HTTP/1.1 403 Forbidden\r\nContent-Type: application/json\r\nContent-Length: 82\r\n"
 	    "Connection: close\r\n\r\n"
 	    "{\"error\":{\"kind\":\"denied\",\"message\":\"only root and the service's user may "
 	    "call\"}}\n";
-	struct conn *c;
-	uid_t uid;
-	pid_t pid;
+	struct denied *d = calloc(1, sizeof *d);
 
-	if (!stream_peer_cred(fd, &uid, &pid) || (uid != 0 && uid != geteuid())) {
-		if (write(fd, denied, sizeof denied - 1) < 0)
-			log_event(LOG_WARNING, F_CSTR("about", "a control call was refused"));
+	log_event(LOG_CONTROL, F_CSTR("actor", actor), F_STR("method", S("")), F_STR("path", S("")),
+		  F_U64("status", 403));
+	/* Best effort: it fits an empty socket buffer. */
+	if (!d || write(fd, text, sizeof text - 1) < 0 || shutdown(fd, SHUT_WR)) {
+		free(d);
 		close(fd);
+		return;
+	}
+	d->fd = fd;
+	loop_timer_init(&d->timer, home->loop, denied_end, d);
+	loop_timer_set(&d->timer, DENIED_MS);
+}
+
+void http_in_accept(struct home *home, int fd)
+{
+	char actor[sizeof((struct conn *)0)->actor];
+	struct conn *c;
+	uid_t uid = (uid_t)-1;
+	pid_t pid = 0;
+	bool known = stream_peer_cred(fd, &uid, &pid);
+
+	snprintf(actor, sizeof actor, "uid:%u pid:%d", (unsigned)uid, (int)pid);
+	if (!known || (uid != 0 && uid != geteuid())) {
+		deny(home, fd, actor);
 		return;
 	}
 	c = calloc(1, sizeof *c);
@@ -272,7 +311,7 @@ void http_in_accept(struct home *home, int fd)
 		return;
 	}
 	c->home = home;
-	snprintf(c->actor, sizeof c->actor, "uid:%u pid:%d", (unsigned)uid, (int)pid);
+	memcpy(c->actor, actor, sizeof c->actor);
 	buf_init(&c->in, IN_MAX);
 	buf_init(&c->out, REPLY_MAX + 65536);
 	buf_init(&c->body, BODY_MAX);
