@@ -1,6 +1,7 @@
 #include "ctl/send.h"
 
 #include "base/buf.h"
+#include "base/jsonout.h"
 #include "fetch/submit.h"
 #include "mime/compose.h"
 #include "ops/clock.h"
@@ -72,6 +73,20 @@ static bool compose(const struct ctl_args *a, struct slice hostname, struct buf 
 	return mime_compose(&l, out, e);
 }
 
+static void print_json(struct slice reply)
+{
+	struct json_out json;
+	struct buf text;
+
+	buf_init(&text, 8192);
+	json_begin(&json, &text);
+	json_open(&json);
+	json_kstr(&json, "reply", reply);
+	json_close(&json);
+	printf("%.*s\n", SLICE_ARG(buf_slice(&text)));
+	buf_done(&text);
+}
+
 static int send(const struct ctl_args *a, const struct conf *c, const char *key)
 {
 	char host[300];
@@ -114,7 +129,7 @@ static int send(const struct ctl_args *a, const struct conf *c, const char *key)
 		if (!fetch_submit(&m, &reply, &e))
 			rc = complain(ctl_exit_code(e.kind), e.text);
 		else if (a->json)
-			printf("{\"reply\":\"%.*s\"}\n", SLICE_ARG(buf_slice(&reply)));
+			print_json(buf_slice(&reply));
 		else
 			printf("%.*s\n", SLICE_ARG(buf_slice(&reply)));
 	}

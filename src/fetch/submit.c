@@ -28,7 +28,9 @@ static size_t on_line(char *p, size_t size, size_t n, void *arg)
 	/* The good-bye is not what the caller asks about. */
 	if (line.n && !slice_starts(line, S("221"))) {
 		buf_clear(reply);
-		buf_add(reply, line);
+		/* Somebody else's words, and a terminal may be where they end. */
+		for (size_t i = 0; i < line.n; i++)
+			buf_addc(reply, line.p[i] >= ' ' && line.p[i] <= '~' ? line.p[i] : '?');
 	}
 	return size * n;
 }
