@@ -107,12 +107,14 @@ int serve_salvage(const char *from, const char *to, bool json)
 	struct spool_salvage s = { 0 };
 	struct spool_conf conf = { .path = slice_str(to) };
 	struct err e = { 0 };
+	char text[4200];
 
+	if (access(from, F_OK)) {
+		snprintf(text, sizeof text, "%s: %s", from, strerror(errno));
+		return complain(66, text);
+	}
 	if (!spool_salvage(slice_str(from), &conf, show_damage, NULL, &s, &e))
-		return complain(e.kind == ERR_CONFLICT ? 73
-				: e.kind == ERR_ABSENT ? 66
-						       : 75,
-				e.text);
+		return complain(e.kind == ERR_CONFLICT ? 73 : 75, e.text);
 	if (json)
 		printf("{\"copied\":%llu,\"lost\":%llu}\n", (unsigned long long)s.copied,
 		       (unsigned long long)s.lost);
