@@ -177,6 +177,14 @@ static struct slice tls_word(const struct conn *c)
 	return stream_tls_info(&c->stream).cipher;
 }
 
+/* RFC 3848, RFC 6531 section 4.3. A client that fell back to HELO speaks SMTP. */
+static struct slice protocol(const struct conn *c)
+{
+	if (!smtp_session_is_esmtp(c->session))
+		return S("SMTP");
+	return c->tx->envelope.smtputf8 ? S("UTF8SMTPSA") : S("ESMTPSA");
+}
+
 static void submit(struct conn *c)
 {
 	struct tx *tx = c->tx;
@@ -198,7 +206,7 @@ static void submit(struct conn *c)
 		.origin = {
 			.helo = arena_dup(&tx->arena, smtp_session_helo(c->session)),
 			.address = arena_dup(&tx->arena, c->address),
-			.protocol = tx->envelope.smtputf8 ? S("UTF8SMTPSA") : S("ESMTPSA"),
+			.protocol = protocol(c),
 			.tls = arena_dup(&tx->arena, tls_word(c)),
 		},
 		.token = arena_dup(&tx->arena, buf_slice(&token)),

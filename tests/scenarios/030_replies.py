@@ -87,6 +87,46 @@ def test_for_is_left_out_with_two_recipients(lab, servers):
     check("for <" not in received, "nobody is named", received)
 
 
+def received_of(s, rcpts="you@example.com", params="", hello="EHLO client.example", door="tls", **tls):
+    """The Received field of a message sent so, unfolded."""
+    tag = os.urandom(6).hex()
+    with s.login(door, **tls) as c:
+        equal(c.cmd(hello).code, 250, hello)
+        reply(c.message(s.sender, rcpts, f"From: {s.sender}\r\nX-Tag: {tag}\r\n\r\nhi\r\n", params),
+              "250 2.0.0 *")
+    head = s.find_captured(tag).replace(b"\r\n", b"\n").decode().partition("\n\n")[0]
+    head = re.sub(r"\AReturn-Path: .*\n(Delivered-To: .*\n)+", "", head)     # the Maildir's own
+    check(head.startswith("Received: "), "it is on top", head)
+    return re.sub(r"\n[ \t]+", " ", re.match(r"Received: (.*(?:\n[ \t].*)*)", head).group(1))
+
+
+def test_forms_of_received(lab, servers):
+    """RFC 5321 4.4, 3848, 6531 4.3, 8314 4.3; nothing of a client's that means something there."""
+    s = plain_server(servers)
+    date = r"; \w{3}, \d\d? \w{3} \d{4} \d\d:\d\d:\d\d \+0000"
+    by = rf" \(\[127\.0\.0\.1\]\) by {re.escape(s.hostname)} with "
+    ident = r" id [A-Za-z0-9_-]{22}"
+    tls = r" tls TLS_[A-Z0-9_]+"
+    rows = [
+        ({}, rf"from client\.example{by}ESMTPSA{ident} for <you@example\.com>{tls}{date}"),
+        ({"door": "starttls"}, rf"from client\.example{by}ESMTPSA{ident} for <you@example\.com>{tls}{date}"),
+        ({"params": " SMTPUTF8"}, rf"from client\.example{by}UTF8SMTPSA{ident} for <you@example\.com>{tls}{date}"),
+        ({"params": " SMTPUTF8", "rcpts": "jürgen@example.com"},
+         rf"from client\.example{by}UTF8SMTPSA{ident} for <jürgen@example\.com>{tls}{date}"),
+        ({"hello": "HELO client.example"}, rf"from client\.example{by}SMTP{ident} for <you@example\.com>{tls}{date}"),
+        ({"rcpts": ["a@example.com", "b@example.com"]}, rf"from client\.example{by}ESMTPSA{ident}{tls}{date}"),
+        ({"rcpts": '"a b"@example.com'}, rf"from client\.example{by}ESMTPSA{ident}{tls}{date}"),
+        ({"hello": "EHLO [127.0.0.1]"}, rf"from \[127\.0\.0\.1\]{by}ESMTPSA{ident} for <you@example\.com>{tls}{date}"),
+        ({"hello": "EHLO a=b/c"}, rf"from unknown{by}ESMTPSA{ident} for <you@example\.com>{tls}{date}"),
+    ]
+    for how, want in rows:
+        got = received_of(s, **how)
+        check(re.fullmatch(want, got), f"{how}: {got}", want)
+    old = raw.client_context(ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_2, "ECDHE-ECDSA-AES128-GCM-SHA256")
+    check(" tls TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256;" in received_of(s, context=old),
+          "the cipher's name in the registry of TLS")
+
+
 def test_what_is_there_is_kept(lab, servers):
     given = ("Received: from a by b; Mon, 23 Nov 2026 00:00:00 +0000\r\nsubject:  two  blanks \r\n"
              "From: \"A. Person\" <a@shop.example>\r\nDate: Tue, 01 Jan 2030 00:00:00 +0000\r\n"
