@@ -162,23 +162,8 @@ static bool ipv6_valid(struct slice s)
 	return gap ? groups <= 6 : groups == 8;
 }
 
-/* General-address-literal = Standardized-tag ":" 1*dcontent */
-static bool general_valid(struct slice s)
-{
-	struct slice tag, content;
-
-	if (!slice_cut(s, ':', &tag, &content) || tag.n == 0 || content.n == 0 ||
-	    !is_alnum(tag.p[tag.n - 1]))
-		return false;
-	for (size_t i = 0; i < tag.n; i++)
-		if (!is_alnum(tag.p[i]) && tag.p[i] != '-')
-			return false;
-	for (size_t i = 0; i < content.n; i++)
-		if (content.p[i] < '!' || content.p[i] > '~' || strchr("[\\]", content.p[i]))
-			return false;
-	return true;
-}
-
+/* RFC 5321 section 4.1.3. Of the tags for other kinds of address IANA has registered "IPv6" alone:
+ * any other is a mistake ([2001:db8::1]), and mail for it could go nowhere. */
 bool smtp_literal_valid(struct slice s)
 {
 	if (s.n < 2 || s.n > SMTP_DOMAIN_MAX || s.p[0] != '[' || s.p[s.n - 1] != ']')
@@ -186,7 +171,7 @@ bool smtp_literal_valid(struct slice s)
 	s = slice(s.p + 1, s.n - 2);
 	if (slice_istarts(s, S("IPv6:")))
 		return ipv6_valid(slice_from(s, 5));
-	return ipv4_valid(s) || general_valid(s);
+	return ipv4_valid(s);
 }
 
 bool smtp_domain_valid(struct slice s)

@@ -48,6 +48,7 @@ class Raw:
     def __init__(self, port, host="127.0.0.1", implicit=False, timeout=20, context=None,
                  greet=True, family=None, source=None, rcvbuf=None):
         self.transcript = []
+        self.greeted = False
         self.buffer = b""
         self.context = context or client_context()
         family = family or (socket.AF_INET6 if ":" in host else socket.AF_INET)
@@ -115,7 +116,18 @@ class Raw:
                 raise AssertionError(f"reply line of {len(raw) + 2} octets (RFC 5321 4.5.3.1.5)")
             lines.append(text)
             if text[3] == " ":
+                self.check_enhanced(lines)
                 return Reply("\n".join(lines))
+
+    def check_enhanced(self, lines):
+        """RFC 2034: every line of every reply, but the greeting, those to EHLO and HELO (which begin
+        with the server's name) and 3xx."""
+        first, self.greeted = not self.greeted, True
+        if first or lines[0][0] == "3" or re.fullmatch(r"250[ -][A-Za-z0-9.-]*[A-Za-z0-9-]", lines[0]):
+            return
+        for line in lines:
+            if not re.match(rf"\d\d\d[ -]{line[0]}\.\d{{1,3}}\.\d{{1,3}}( |$)", line):
+                raise AssertionError(f"no enhanced code of its class: {line!r}")
 
     def cmd(self, text):
         self.line(text)
