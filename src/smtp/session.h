@@ -82,7 +82,7 @@ struct smtp_event {
 
 struct smtp_answer {
 	int code;          /* 2xx or 354 is a yes; 421 closes */
-	const char *enh;   /* "2.1.0"; its class is that of the code; NULL or "" for none (3xx) */
+	const char *enh;   /* "2.1.0": its class is that of the code; NULL or "" with a 3xx alone */
 	struct slice text; /* '\n' begins a further reply line; control bytes and bytes above 0x7e
 			    * become '?'; what exceeds SMTP_TEXT_MAX is cut */
 	bool close;        /* say 421 4.7.0 behind it (unless it is one) and close */

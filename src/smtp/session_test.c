@@ -3,10 +3,14 @@
 #include "smtp/session_says.h"
 
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -353,6 +357,46 @@ static void shuts_down(void **state)
 }
 
 /* What the driver says may come from anywhere: it stays one reply, bounded. */
+/* Does answering so end the program? It is a bug of ours, so it must. */
+static bool aborts(int code, const char *enh)
+{
+	int status = 0;
+	pid_t child = fork();
+
+	if (child == 0) {
+		const struct smtp_answer a = { code, enh, S("x"), false };
+		struct slice in = S("MAIL FROM:<a@b.c>\r\n");
+		struct smtp_event ev = { 0 };
+		struct rig r;
+
+		signal(SIGABRT, SIG_DFL);
+		if (!freopen("/dev/null", "w", stderr))
+			_exit(1);
+		rig_init(&r, &rig_cfg);
+		rig_start(&r, FROM_USER);
+		step(&r, &in, &ev);
+		smtp_session_answer(r.s, ev.question, &a, &r.out);
+		_exit(0);
+	}
+	assert_true(child > 0 && waitpid(child, &status, 0) == child);
+	return WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT;
+}
+
+/* RFC 2034: no reply without its enhanced code, none with another class's, none behind a 3xx. */
+static void answers_have_their_code(void **state)
+{
+	(void)state;
+	assert_false(aborts(250, "2.1.0"));
+	assert_false(aborts(354, NULL));
+	assert_false(aborts(354, ""));
+	assert_true(aborts(250, NULL));
+	assert_true(aborts(250, ""));
+	assert_true(aborts(451, "5.1.0"));
+	assert_true(aborts(354, "3.0.0"));
+	assert_true(aborts(100, "1.0.0"));
+	assert_true(aborts(600, "6.0.0"));
+}
+
 static void answers_are_tamed(void **state)
 {
 	struct slice in = S("MAIL FROM:<a@b.c>\r\n");
@@ -438,6 +482,7 @@ int run_session_tests(void)
 		cmocka_unit_test(expires_without_room),
 		cmocka_unit_test(shuts_down),
 		cmocka_unit_test(answers_are_tamed),
+		cmocka_unit_test(answers_have_their_code),
 		cmocka_unit_test(parameters_arrive),
 	};
 

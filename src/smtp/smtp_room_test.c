@@ -6,6 +6,7 @@ int run_session_tests(void);
 int run_session_limit_tests(void);
 int run_session_model_tests(void);
 int run_session_reply_tests(void);
+int run_session_states_tests(void);
 
 int main(void)
 {
@@ -15,6 +16,7 @@ int main(void)
 	failed += run_session_reply_tests();
 	failed += run_session_limit_tests();
 	failed += run_session_tests();
+	failed += run_session_states_tests();
 	failed += run_session_model_tests();
 	failed += run_client_tests();
 	failed += run_pipe_tests();
