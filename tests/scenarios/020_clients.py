@@ -16,10 +16,17 @@ def setup(lab):
     return s
 
 
+LISTENER = {"starttls": "submission", "tls": "tls"}
+
+
 def delivered(s, client, door):
     subject = f"from {client} by {door}"
+    before = len(s.events("authentication"))
     r = clients.send(client, s, door, subject=subject)
     check(r.ok, f"{client} on {door}", r.output)
+    login = s.wait_event("authentication", count=before + 1)[before:]
+    check([(e["listener"], e["result"]) for e in login] == [(LISTENER[door], "ok")],
+          "one login, through this door", login)
     m = s.find_captured(subject)
     head = m.partition(b"\r\n\r\n")[0] if b"\r\n\r\n" in m else m.partition(b"\n\n")[0]
     check(re.search(rb"(?i)^Received: ", head, re.M) and b"ESMTPSA" in head, "Received", head)
@@ -27,9 +34,9 @@ def delivered(s, client, door):
           "Date and Message-ID are there", head)
 
 
-def refused(s, client, want, **more):
+def refused(s, client, door, want, **more):
     before = len(s.captured())
-    r = clients.send(client, s, "starttls", **more)
+    r = clients.send(client, s, door, **more)
     check(not r.ok, f"{client} was to be refused", r.output)
     check(want in re.sub(r"\s+", " ", r.output), f"{client} shows {want!r}", r.output)
     check(len(s.captured()) == before, "nothing is delivered")
@@ -46,11 +53,11 @@ def tests():
             yield (f"test_{client}_{door}",
                    lambda lab, s, c=client, d=door: delivered(s, c, d))
     for client in ("swaks", "nodemailer", "curl"):
-        yield (f"test_{client}_wrong_key",
-               lambda lab, s, c=client: refused(s, c, GRANT, key=s.key[:-4] + "AAAA"))
-        yield (f"test_{client}_revoked_key",
-               lambda lab, s, c=client: refused(s, c, GRANT, key=s.revoked))
-        yield (f"test_{client}_foreign_from",
-               lambda lab, s, c=client: refused(s, c, FOREIGN, from_header="ceo@bank.example"))
-        yield (f"test_{client}_oversized",
-               lambda lab, s, c=client: refused(s, c, "552 5.3.4", data=big(s)))
+        for door in ("starttls", "tls"):
+            for what, want, how in (
+                    ("wrong_key", GRANT, lambda s: {"key": s.key[:-4] + "AAAA"}),
+                    ("revoked_key", GRANT, lambda s: {"key": s.revoked}),
+                    ("foreign_from", FOREIGN, lambda s: {"from_header": "ceo@bank.example"}),
+                    ("oversized", "552 5.3.4", lambda s: {"data": big(s)})):
+                yield (f"test_{client}_{what}_{door}",
+                       lambda lab, s, c=client, d=door, w=want, h=how: refused(s, c, d, w, **h(s)))
