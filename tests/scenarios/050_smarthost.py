@@ -285,7 +285,7 @@ def hostile(lab, talk, tls="none"):
 
 
 def tests():
-    for talk in (endless, long_line, nonsense, close_after_dot):
+    for talk in (endless, long_line, nonsense, twice_354, close_after_dot):
         yield f"test_hostile_{talk.__name__}", lambda lab, t=talk: hostile(lab, t)
     yield "test_hostile_inject_before_tls", lambda lab: hostile(lab, inject_before_tls, "must")
 
