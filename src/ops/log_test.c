@@ -90,6 +90,23 @@ static void test_lines(void **state)
 }
 
 /* Nothing a client sends becomes a line, a field or a terminal's command. */
+/* For the eye: one line, the same escapes, and nothing that a terminal obeys. */
+static void assert_tame(const struct log_field *f, const char *escaped)
+{
+	struct buf out;
+
+	buf_init(&out, 8192);
+	log_line(&out, LOG_PEOPLE, 1, LOG_MESSAGE_ACCEPTED, f, 1);
+	assert_true(out.n && out.p[out.n - 1] == '\n');
+	out.p[out.n - 1] = '\0';
+	assert_non_null(strstr(out.p, escaped));
+	for (size_t i = 0; i + 1 < out.n; i++) {
+		assert_true((unsigned char)out.p[i] >= 0x20 && out.p[i] != 0x7f);
+		assert_false((unsigned char)out.p[i] == 0xc2 && (unsigned char)out.p[i + 1] < 0xa0);
+	}
+	buf_done(&out);
+}
+
 static void test_injection(void **state)
 {
 	static const struct {
@@ -127,6 +144,7 @@ static void test_injection(void **state)
 			 "time=2026-11-23T22:43:16.042Z event=message_accepted v=\"%s\"\n",
 			 cases[i].out);
 		assert_line(LOG_LOGFMT, &f, 1, want);
+		assert_tame(&f, cases[i].out);
 	}
 }
 

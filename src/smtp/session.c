@@ -286,8 +286,7 @@ bool smtp_session_answer(struct smtp_session *s, uint32_t question, const struct
 		return false;
 	MUST(a->code >= 200 && a->code < 600);
 	/* RFC 2034: a 3xx has none, every other reply has one of its class. */
-	MUST(a->code / 100 == 3 ? !a->enh || !*a->enh
-				: a->enh && a->enh[0] == '0' + a->code / 100);
+	MUST(a->code / 100 == 3 ? !a->enh || !*a->enh : a->enh && a->enh[0] == '0' + a->code / 100);
 	s->asked = SMTP_WANT_INPUT;
 	if (asked != SMTP_ASK_BODY)
 		say_text(out, a->code, a->enh, a->text);
