@@ -221,11 +221,13 @@ static void both(struct rig *r, struct model *m, enum cmd c, const char *state, 
 		assert_int_equal(smtp_session_in_tx(r->s), m->phase != IDLE);
 }
 
-static void two_commands(const struct model_state *state, enum cmd first, enum cmd second)
+/* False when the first ended the session. */
+static bool two_commands(const struct model_state *state, enum cmd first, enum cmd second)
 {
 	struct smtp_config cfg = rig_cfg;
 	struct model m = { .cfg = &cfg };
 	struct rig r;
+	bool open;
 
 	cfg.bad_max = cfg.command_max = cfg.auth_max = cfg.tx_max = 0;
 	cfg.discard_max = 1 << 20;
@@ -234,9 +236,11 @@ static void two_commands(const struct model_state *state, enum cmd first, enum c
 	for (const enum cmd *c = state->way; *c != CMDS; c++)
 		both(&r, &m, *c, state->name, "on the way");
 	both(&r, &m, first, state->name, "first");
-	if (!m.closed)
+	open = !m.closed;
+	if (open)
 		both(&r, &m, second, state->name, cmds[first].name);
 	rig_done(&r);
+	return open;
 }
 
 /* From every state, after every command and every kind of error: what the next command may do. */
@@ -245,8 +249,8 @@ static void every_state_and_two_commands(void **state)
 	(void)state;
 	for (size_t i = 0; i < STATES; i++)
 		for (enum cmd a = 0; a < CMDS; a++)
-			for (enum cmd b = 0; b < CMDS; b++)
-				two_commands(&states[i], a, b);
+			for (enum cmd b = 0; b < CMDS && two_commands(&states[i], a, b); b++)
+				;
 }
 
 int run_session_model_tests(void)
