@@ -181,11 +181,14 @@ static uint64_t deadline(const struct out *o)
 
 static bool flush(struct out *o)
 {
+	size_t n;
+
 	if (!o->out.n)
 		return true;
+	n = o->out.n;
 	switch (stream_write(&o->stream, &o->out)) {
 	case STREAM_OK:
-	case STREAM_AGAIN: return true;
+	case STREAM_AGAIN: o->moved |= o->out.n < n; return true;
 	case STREAM_EOF:
 	case STREAM_CUT:
 	case STREAM_ERROR: break;
@@ -249,6 +252,7 @@ static bool turn(struct out *o)
 	if (o->stage != STAGE_TALK)
 		return false;
 	t = talk(o);
+	o->moved |= t != TALK_INPUT && t != TALK_IDLE && t != TALK_FLUSH;
 	rest(o, t == TALK_IDLE && !deliver_stopping(o->deliver) && !smtp_out_spent(o));
 	if (t == TALK_OVER) {
 		flush(o); /* QUIT, perhaps */
@@ -279,10 +283,32 @@ static bool turn(struct out *o)
 	return false;
 }
 
+enum { CLOCK_OFF = -1, CLOCK_HANDSHAKE = -2, CLOCK_LAST_QUIT = -3 };
+
+/* Each phase has its time, from its beginning or from when something moved: a peer that sends a
+ * byte now and then is as late as one that sends none. */
+static void set_timer(struct out *o)
+{
+	int clock = (int)smtp_client_phase(o->client);
+	uint64_t wait = deadline(o);
+
+	if (o->stage == STAGE_HANDSHAKE) {
+		clock = CLOCK_HANDSHAKE;
+		wait = conf_of(o)->delivery.tls;
+	}
+	/* The end does not wait long for the reply to a QUIT. */
+	if (idle(o) && deliver_stopping(o->deliver) && wait > LAST_QUIT_MS) {
+		clock = CLOCK_LAST_QUIT;
+		wait = LAST_QUIT_MS;
+	}
+	if (clock != o->timed || o->moved)
+		loop_timer_set(&o->timer, wait);
+	o->timed = clock;
+	o->moved = false;
+}
+
 void smtp_out_pump(struct out *o)
 {
-	uint64_t wait;
-
 	if (o->job_out)
 		return;
 	while (turn(o) && !o->job_out)
@@ -297,14 +323,11 @@ void smtp_out_pump(struct out *o)
 	if (o->stage == STAGE_LOAD) {
 		stream_want(&o->stream, false, false);
 		loop_timer_cancel(&o->timer);
+		o->timed = CLOCK_OFF;
 		return;
 	}
 	stream_want(&o->stream, true, o->out.n > 0 || stream_wants_write(&o->stream));
-	wait = o->stage == STAGE_HANDSHAKE ? conf_of(o)->delivery.tls : deadline(o);
-	/* The end does not wait long for the reply to a QUIT. */
-	if (idle(o) && deliver_stopping(o->deliver) && wait > LAST_QUIT_MS)
-		wait = LAST_QUIT_MS;
-	loop_timer_set(&o->timer, wait);
+	set_timer(o);
 }
 
 static void connect_next(struct out *o);
@@ -372,6 +395,7 @@ static void connect_next(struct out *o)
 			continue;
 		}
 		o->stage = STAGE_CONNECT;
+		o->timed = CLOCK_OFF;
 		stream_want(&o->stream, false, true);
 		loop_timer_set(&o->timer, conf_of(o)->delivery.connect);
 		return;

@@ -42,6 +42,8 @@ struct out {
 	char remote[96];
 	struct stream stream;
 	struct loop_timer timer;
+	int timed;  /* what the timer runs for; see clock_of() */
+	bool moved; /* something was understood, or taken by the peer, since it was set */
 	struct smtp_client_config config;
 	struct smtp_client *client;
 	struct buf in, out;

@@ -325,3 +325,19 @@ def test_real_postfix_refuses(lab):
     p.wait(1)
     wait_for("the failure in the queue", 10, lambda: s.count()["failed_recipients"] == 1)
     check("5.1.1" in str(s.ctl("queue", "show", mid)), "Postfix's reply is kept")
+
+
+def test_hostile_drip(lab):
+    """A byte now and then is no reply: the time of the phase is counted from its beginning."""
+    def talk(line):
+        line.sock.sendall(b"220-")
+        while True:
+            time.sleep(0.3)
+            line.sock.sendall(b"x")
+
+    h = lab.peer("scripted", talk)
+    s = lab.signet({**route(h.port), "delivery": {"greeting": "2s"}})
+    hand_over(s)
+    e = s.wait_event("attempt", seconds=8)
+    check("time" in str(e[0]).lower(), "it says why", e)
+    equal(s.count()["messages"], 1, "it is kept")
