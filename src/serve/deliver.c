@@ -93,8 +93,12 @@ static void turn(struct deliver *d)
 		unsigned active = site->active;
 
 		start(d, site);
-		if (site->active == active)
-			break; /* it could not be started now; the timer tries again */
+		/* It could not be started now, for want of memory or of a worker: soon again, the
+		 * others with it. */
+		if (site->active == active) {
+			wait = now + 100;
+			break;
+		}
 	}
 	wait = wait > now ? wait - now : 0;
 	loop_timer_set(&d->timer, wait < 5000 ? wait : 5000);

@@ -1,5 +1,6 @@
 /* serve/init.c -- what needs no running server: a first data directory, the configuration, salvage.
  */
+#include "serve/route_set.h"
 #include "serve/start.h"
 
 #include "account/account.h"
@@ -51,11 +52,15 @@ int serve_config_check(const char *config)
 {
 	struct err e = { 0 };
 	const struct conf *c = conf_read(config, &e);
+	struct route_set *routes;
 	bool ok;
 
 	if (!c)
 		return complain_conf(&e);
 	ok = check_certificates(c, &e);
+	routes = ok ? route_set_new(c, &e) : NULL;
+	ok = routes;
+	route_set_free(routes);
 	conf_free(c);
 	if (!ok)
 		return complain_conf(&e);

@@ -10,6 +10,7 @@
 #include "sender/domain.h"
 #include "serve/deliver.h"
 #include "serve/http_in.h"
+#include "serve/route_set.h"
 #include "serve/server.h"
 #include "serve/smtp_in.h"
 
@@ -51,8 +52,7 @@ struct running {
 	struct smtp_door *doors;
 	struct opened *opened;
 	size_t n_opened;
-	struct route *routes;
-	char **passwords;
+	struct route_set *routes;
 	pthread_t *threads;
 	struct loop_task *tasks; /* for messages to the homes at the end */
 	struct loop_timer grace, watch;
@@ -69,89 +69,12 @@ static int complain(int code, const char *text)
 
 /* -- opening -- */
 
-static enum route_tls route_tls(struct slice word)
+static bool open_routes(struct running *r, struct err *e)
 {
-	static const struct {
-		struct slice word;
-		enum route_tls tls;
-	} words[] = { { { "none", 4 }, ROUTE_TLS_NONE },
-		      { { "may", 3 }, ROUTE_TLS_MAY },
-		      { { "must", 4 }, ROUTE_TLS_MUST },
-		      { { "must-verify", 11 }, ROUTE_TLS_MUST_VERIFY },
-		      { { "implicit", 8 }, ROUTE_TLS_IMPLICIT },
-		      { { "implicit-verify", 15 }, ROUTE_TLS_IMPLICIT_VERIFY } };
-
-	for (size_t i = 0; i < sizeof words / sizeof *words; i++)
-		if (slice_eq(words[i].word, word))
-			return words[i].tls;
-	return ROUTE_TLS_MUST_VERIFY;
-}
-
-/* The first line of a file that only its owner may read. */
-static char *read_password(struct slice path, struct err *e)
-{
-	char name[4096], line[512] = "";
-	struct stat st;
-	FILE *f;
-
-	snprintf(name, sizeof name, "%.*s", SLICE_ARG(path));
-	f = fopen(name, "re");
-	if (!f || fstat(fileno(f), &st) || !fgets(line, sizeof line, f)) {
-		err_set(e, ERR_INPUT, "%s: %s", name, errno ? strerror(errno) : "empty");
-		if (f)
-			fclose(f);
-		return NULL;
-	}
-	fclose(f);
-	if (st.st_mode & 077) {
-		err_set(e, ERR_DENIED, "%s: others may read it; try: chmod 600 %s", name, name);
-		return NULL;
-	}
-	line[strcspn(line, "\r\n")] = '\0';
-	return strdup(line);
-}
-
-static bool make_routes(struct running *r, struct err *e)
-{
-	const struct conf *c = r->server.conf;
-
-	r->routes = calloc(c->n_routes + 1, sizeof *r->routes);
-	r->passwords = calloc(c->n_routes + 1, sizeof *r->passwords);
-	if (!r->routes || !r->passwords)
-		return err_set(e, ERR_LATER, "out of memory");
-	for (size_t i = 0; i < c->n_routes; i++) {
-		const struct conf_route *from = &c->routes[i];
-		struct route *to = &r->routes[i];
-
-		*to = (struct route){ .name = from->name,
-				      .type = slice_eq(from->type, S("capture")) ? ROUTE_CAPTURE
-										 : ROUTE_SMARTHOST,
-				      .domains = from->domains.at,
-				      .n_domains = from->domains.n,
-				      .connections = (unsigned)from->connections,
-				      .path = from->path,
-				      .host = from->host,
-				      .port = (uint16_t)from->port,
-				      .tls = route_tls(from->tls),
-				      .user = from->user,
-				      .messages_per_connection =
-					  (uint32_t)from->messages_per_connection };
-		if (from->user.n) {
-			r->passwords[i] = read_password(from->password_file, e);
-			if (!r->passwords[i])
-				return false;
-			to->password = secret(slice_str(r->passwords[i]));
-		}
-		if (to->type == ROUTE_SMARTHOST && to->tls != ROUTE_TLS_NONE) {
-			struct tls_client_conf tls = { .ca_file = from->ca_file };
-
-			to->tls_context = tls_client_new(&tls, e);
-			if (!to->tls_context)
-				return false;
-		}
-	}
-	r->server.routes = (struct routes){ r->routes, c->n_routes };
-	return true;
+	r->routes = route_set_new(r->server.conf, e);
+	if (r->routes)
+		r->server.routes = route_set_routes(r->routes);
+	return r->routes;
 }
 
 static struct smtp_config session_config(const struct conf *c, bool implicit)
@@ -529,19 +452,12 @@ static void close_all(struct running *r)
 	}
 	for (size_t i = 0; r->doors && i < s->conf->n_listeners; i++)
 		tls_server_free(r->doors[i].tls);
-	for (size_t i = 0; r->routes && r->passwords && i < s->conf->n_routes; i++) {
-		tls_client_free(r->routes[i].tls_context);
-		if (r->passwords[i])
-			explicit_bzero(r->passwords[i], strlen(r->passwords[i]));
-		free(r->passwords[i]);
-	}
 	tally_free(s->addresses);
 	tally_free(s->accounts);
 	free(s->homes);
 	free(r->opened);
 	free(r->doors);
-	free(r->routes);
-	free(r->passwords);
+	route_set_free(r->routes);
 	free(r->threads);
 }
 
@@ -568,7 +484,7 @@ static bool open_all(struct running *r, struct err *e)
 	s->accounts = tally_new(r->key);
 	if (!s->addresses || !s->accounts)
 		return err_set(e, ERR_LATER, "out of memory");
-	if (!make_routes(r, e) || !make_doors(r, e) || !make_homes(r, e) || !open_listeners(r, e) ||
+	if (!open_routes(r, e) || !make_doors(r, e) || !make_homes(r, e) || !open_listeners(r, e) ||
 	    !become(s->conf, e) || !open_state(r, e) || !make_lanes(s, e))
 		return false;
 	s->submit = submit_conf(s);

@@ -172,6 +172,23 @@ def test_deferred_then_taken(lab):
     check("4.3.0 later" in said[0][2], "the remote's reply is in the log", said)
 
 
+def test_domains_in_any_spelling(lab):
+    """A route's domains are compared as destinations are: A-labels, lower case, no final dot."""
+    h, other = lab.peer("smarthost"), lab.peer("smarthost")
+    s = lab.signet({**route(other.port),
+                    ("route", "first"): {"domains": ["B\u00dcCHER.Example.", "INVALID"],
+                                         "type": "smarthost", "host": "127.0.0.1",
+                                         "port": h.port, "tls": "none"}})
+    hand_over(s, "a@xn--bcher-kva.example")
+    hand_over(s, "b@mail.xn--bcher-kva.example")
+    hand_over(s, "c@shop.invalid")
+    hand_over(s, "d@example.com")
+    s.wait_empty()
+    equal(sorted(r for m in h.messages for r in m.rcpts),
+          ["a@xn--bcher-kva.example", "b@mail.xn--bcher-kva.example", "c@shop.invalid"], "first")
+    equal([r for m in other.messages for r in m.rcpts], ["d@example.com"], "the others")
+
+
 def test_refused_for_good_is_kept_and_shown(lab):
     h = lab.peer("smarthost", replies={"bad@example.com": "550 5.1.1 nobody \x1b[31mhere"})
     s = lab.signet(route(h.port))

@@ -87,6 +87,11 @@ def test_unknown_route_type(lab):
     broken(lab, lambda t: re.sub(r'type = "capture"', 'type = "pigeon"', t), r"pigeon", "pigeon")
 
 
+def test_route_for_no_domain(lab):
+    broken(lab, lambda t: re.sub(r'domains = \{"\*"\}', 'domains = {"a b.example"}', t),
+           r"route capture: domains: .*a b", names_conf=False)
+
+
 def test_missing_file(lab):
     s = lab.signet(bare=True, start=False)
     code, out, err = run(s, ("serve", "--config", "/nonexistent/signet.conf"))

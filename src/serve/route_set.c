@@ -1,0 +1,173 @@
+#include "serve/route_set.h"
+
+#include "base/arena.h"
+#include "loop/tls.h"
+#include "sender/domain.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+
+/* The names of all routes: far more than any configuration has. */
+#define NAMES_MAX (4u << 20)
+
+struct route_set {
+	struct route *at;
+	char **passwords;
+	size_t n;
+	struct arena names;
+};
+
+static enum route_tls route_tls(struct slice word)
+{
+	static const struct {
+		struct slice word;
+		enum route_tls tls;
+	} words[] = { { { "none", 4 }, ROUTE_TLS_NONE },
+		      { { "may", 3 }, ROUTE_TLS_MAY },
+		      { { "must", 4 }, ROUTE_TLS_MUST },
+		      { { "must-verify", 11 }, ROUTE_TLS_MUST_VERIFY },
+		      { { "implicit", 8 }, ROUTE_TLS_IMPLICIT },
+		      { { "implicit-verify", 15 }, ROUTE_TLS_IMPLICIT_VERIFY } };
+
+	for (size_t i = 0; i < sizeof words / sizeof *words; i++)
+		if (slice_eq(words[i].word, word))
+			return words[i].tls;
+	return ROUTE_TLS_MUST_VERIFY;
+}
+
+/* The first line of a file that only its owner may read. */
+static char *read_password(struct slice path, struct err *e)
+{
+	char name[4096], line[512] = "";
+	struct stat st;
+	FILE *f;
+
+	snprintf(name, sizeof name, "%.*s", SLICE_ARG(path));
+	f = fopen(name, "re");
+	if (!f || fstat(fileno(f), &st) || !fgets(line, sizeof line, f)) {
+		err_set(e, ERR_INPUT, "%s: %s", name, errno ? strerror(errno) : "empty");
+		if (f)
+			fclose(f);
+		return NULL;
+	}
+	fclose(f);
+	if (st.st_mode & 077) {
+		err_set(e, ERR_DENIED, "%s: others may read it; try: chmod 600 %s", name, name);
+		return NULL;
+	}
+	line[strcspn(line, "\r\n")] = '\0';
+	return strdup(line);
+}
+
+/* Destinations are lower-case A-labels: a route's domains must be spelled so, too, or it would
+ * never be taken. */
+static bool canonical(struct arena *a, struct slice spelled, struct slice *ret, struct err *e)
+{
+	char below[DOMAIN_NAME_MAX + 3], name[DOMAIN_NAME_MAX + 1];
+	size_t n;
+
+	if (slice_eq(spelled, S("*"))) {
+		*ret = spelled;
+		return true;
+	}
+	/* A route may name a whole top-level domain: so a name below it is what is spelled. */
+	if (spelled.n > DOMAIN_NAME_MAX)
+		return err_set(e, ERR_INPUT, "longer than %d octets", DOMAIN_NAME_MAX);
+	snprintf(below, sizeof below, "x.%.*s", SLICE_ARG(spelled));
+	if (!domain_canonical(slice_str(below), name, &n, e))
+		return false;
+	*ret = arena_dup(a, slice(name + 2, n - 2));
+	return ret->p || err_set(e, ERR_LATER, "out of memory");
+}
+
+static bool name_domains(struct route_set *s, const struct conf_route *from, struct route *to,
+			 struct err *e)
+{
+	struct slice *names = ARENA_ARRAY(&s->names, struct slice, from->domains.n);
+	struct err why;
+
+	if (!names)
+		return err_set(e, ERR_LATER, "out of memory");
+	for (size_t i = 0; i < from->domains.n; i++)
+		if (!canonical(&s->names, from->domains.at[i], &names[i], &why))
+			return err_set(e, why.kind, "route %.*s: domains: %.*s: %s",
+				       SLICE_ARG(from->name), SLICE_ARG(from->domains.at[i]),
+				       why.text);
+	to->domains = names;
+	to->n_domains = from->domains.n;
+	return true;
+}
+
+static bool make_one(struct route_set *s, size_t i, const struct conf_route *from, struct err *e)
+{
+	struct tls_client_conf tls = { .ca_file = from->ca_file };
+	struct route *to = &s->at[i];
+
+	*to = (struct route){ .name = from->name,
+			      .type = slice_eq(from->type, S("capture")) ? ROUTE_CAPTURE
+									 : ROUTE_SMARTHOST,
+			      .connections = (unsigned)from->connections,
+			      .path = from->path,
+			      .host = from->host,
+			      .port = (uint16_t)from->port,
+			      .tls = route_tls(from->tls),
+			      .user = from->user,
+			      .messages_per_connection = (uint32_t)from->messages_per_connection };
+	if (!name_domains(s, from, to, e))
+		return false;
+	if (from->user.n) {
+		s->passwords[i] = read_password(from->password_file, e);
+		if (!s->passwords[i])
+			return false;
+		to->password = secret(slice_str(s->passwords[i]));
+	}
+	if (to->type == ROUTE_SMARTHOST && to->tls != ROUTE_TLS_NONE)
+		to->tls_context = tls_client_new(&tls, e);
+	return to->type != ROUTE_SMARTHOST || to->tls == ROUTE_TLS_NONE || to->tls_context;
+}
+
+struct route_set *route_set_new(const struct conf *c, struct err *e)
+{
+	struct route_set *s = calloc(1, sizeof *s);
+
+	if (s) {
+		arena_init(&s->names, NAMES_MAX);
+		s->at = calloc(c->n_routes + 1, sizeof *s->at);
+		s->passwords = calloc(c->n_routes + 1, sizeof *s->passwords);
+	}
+	if (!s || !s->at || !s->passwords) {
+		err_set(e, ERR_LATER, "out of memory");
+		route_set_free(s);
+		return NULL;
+	}
+	s->n = c->n_routes;
+	for (size_t i = 0; i < s->n; i++)
+		if (!make_one(s, i, &c->routes[i], e)) {
+			route_set_free(s);
+			return NULL;
+		}
+	return s;
+}
+
+struct routes route_set_routes(const struct route_set *s)
+{
+	return (struct routes){ s->at, s->n };
+}
+
+void route_set_free(struct route_set *s)
+{
+	if (!s)
+		return;
+	for (size_t i = 0; s->at && s->passwords && i < s->n; i++) {
+		tls_client_free(s->at[i].tls_context);
+		if (s->passwords[i])
+			explicit_bzero(s->passwords[i], strlen(s->passwords[i]));
+		free(s->passwords[i]);
+	}
+	free(s->at);
+	free(s->passwords);
+	arena_done(&s->names);
+	free(s);
+}
