@@ -1,55 +1,36 @@
 /* tests/fuzz/spool_recovery.c -- any bytes as a segment and its summary: opening must not crash,
  * hang or take memory without bound, and what it finds can be listed, loaded, settled, compacted
- * away and found again.
+ * away and found again; a call that fails meanwhile loses nothing.
  *
- * First byte, bit 0: with a summary; bit 1: with a second segment; bit 2: salvage instead. Then
- * the length of the summary (2 bytes, little-endian), the summary, and the segment. Checksums are
- * put right before use, record by record, as far as the lengths lead: else nothing would ever be
- * looked at behind them. Bit 3 leaves them as they are. */
+ * Byte 0, bit 0: with a summary; bit 1: with a second segment; bit 2: salvage instead; bit 3:
+ * leave checksums as they are; bit 4: the last two bytes say which call fails, and how; bit 5: a
+ * body in a file of its own; bit 6: settle, too. Byte 1: what else lies in the directory (strew). Then the length of
+ * the summary (2 bytes, little-endian), the summary, and the segment. Checksums are put right
+ * before use, record by record, as far as the lengths lead: else nothing would ever be looked at
+ * behind them. A type of 0xd0 and more has one of them put wrong. */
 #include "base/map.h"
+#include "memfs.h"
 #include "spool/crc32c.h"
 #include "spool/log_impl.h"
 #include "spool/wire.h"
 
-#include <fcntl.h>
-#include <ftw.h>
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-static char dir[64];
+#define OLD  MEMFS_ROOT "old"
+#define NEW  MEMFS_ROOT "new"
+#define SEG1 OLD "/seg-00000001.log"
+#define SEG2 OLD "/seg-00000002.log"
+
+/* In a put's meta. */
+enum { PUT_FLAGS = 40, PUT_FILE_AT = 50, FLAG_FILE = 4 };
+
 static const uint64_t key[2] = { 1, 2 };
-
-static int remove_one(const char *path, const struct stat *st, int kind, struct FTW *f)
-{
-	(void)st, (void)kind, (void)f;
-	return remove(path);
-}
-
-static void clean(const char *path)
-{
-	nftw(path, remove_one, 16, FTW_DEPTH | FTW_PHYS);
-}
-
-static void clean_at_exit(void)
-{
-	clean(dir);
-}
-
-static void write_file(const char *name, const char *p, size_t n)
-{
-	char path[128];
-	int fd;
-
-	snprintf(path, sizeof path, "%s/%s", dir, name);
-	fd = open(path, O_WRONLY | O_CREAT | O_TRUNC, 0600);
-	if (fd < 0 || !segment_write(fd, 0, p, n))
-		abort();
-	close(fd);
-}
+static const char body_text[] = "the body\r\n";
 
 static void put_back(char *at, uint64_t v, unsigned bytes)
 {
@@ -57,7 +38,7 @@ static void put_back(char *at, uint64_t v, unsigned bytes)
 		at[i] = (char)(v >> (8 * i));
 }
 
-static void segment_header(char *to, uint32_t number, uint64_t first)
+static void segment_header(char *to, uint32_t number, uint64_t first, int uuid)
 {
 	memset(to, 0, 64);
 	memcpy(to, "SIGNETSG", 8);
@@ -66,18 +47,36 @@ static void segment_header(char *to, uint32_t number, uint64_t first)
 	put_back(to + 16, key[0], 8);
 	put_back(to + 24, key[1], 8);
 	put_back(to + 32, first, 8);
-	memset(to + 40, 0x11, 16); /* the spool's id */
+	memset(to + 40, uuid, 16); /* the spool's id */
 	put_back(to + 60, crc32c(0, slice(to, 60)), 4);
 	memcpy(to + 512, to, 64);
 }
 
+/* A put that says its body is in a file: the file that is there. */
+static void mend_file(char *meta, size_t n)
+{
+	char path[80] = OLD "/large/", name[32];
+	struct id id;
+
+	if (n < PUT_FILE_AT + 20 || !(meta[PUT_FLAGS] & FLAG_FILE))
+		return;
+	put_back(meta + PUT_FILE_AT, 0, 8);
+	put_back(meta + PUT_FILE_AT + 8, sizeof body_text - 1, 8);
+	put_back(meta + PUT_FILE_AT + 16, crc32c(0, slice(body_text, sizeof body_text - 1)), 4);
+	memcpy(id.b, meta, sizeof id.b);
+	log_large_name(id, name);
+	strcat(path, name);
+	memfs_put(path, body_text, sizeof body_text - 1);
+}
+
 /* Makes each record's checksums right, where its lengths stay within the file. */
-static void mend_records(char *p, size_t n)
+static void mend_records(char *p, size_t n, bool file)
 {
 	uint64_t sequence = 1;
 
 	for (size_t at = SEGMENT_DATA; at + RECORD_HEADER <= n;) {
 		struct slice in = slice(p + at, RECORD_HEADER);
+		unsigned type = (unsigned char)p[at + 4];
 		uint32_t meta;
 		uint64_t body, skip, bytes;
 
@@ -89,14 +88,19 @@ static void mend_records(char *p, size_t n)
 		bytes = (RECORD_HEADER + meta + body + 7) / 8 * 8;
 		if (at + bytes > n)
 			return;
+		if (file && type % 3 == 0)
+			mend_file(p + at + RECORD_HEADER, meta);
 		put_back(p + at, RECORD_MAGIC, 4);
-		p[at + 4] = (char)(1 + (unsigned char)p[at + 4] % 3);
+		p[at + 4] = (char)(1 + type % 3);
 		put_back(p + at + 8, meta, 4);
 		put_back(p + at + 12, crc32c(0, slice(p + at + RECORD_HEADER, meta)), 4);
 		put_back(p + at + 16, body, 8);
 		put_back(p + at + 24, sequence++, 8);
 		put_back(p + at + 32, crc32c(0, slice(p + at + RECORD_HEADER + meta, body)), 4);
-		put_back(p + at + 40, record_tag(slice(p + at, 40), key, at), 8);
+		if (type >= 0xd0)
+			p[at + (type >= 0xf0 ? 40 : type >= 0xe0 ? 32 : 12)] ^= 1;
+		if (type < 0xf0)
+			put_back(p + at + 40, record_tag(slice(p + at, 40), key, at), 8);
 		at += bytes;
 	}
 }
@@ -116,8 +120,74 @@ static void mend_summary(char *p, size_t n, size_t segment)
 	put_back(p + 52, crc32c(0, slice(p, 52)), 4);
 }
 
-/* Uses what was found; true: some message is there. */
-static size_t use(struct spool *s, bool settle)
+/* What else may lie in a spool's directory. */
+static void strew(unsigned how)
+{
+	char second[1600] = "", *first;
+	size_t n;
+
+	switch (how & 7) {
+	case 0: break;
+	case 1: memfs_put(OLD "/stray\x01 name", "x", 1); break;
+	case 2:
+		segment_header(second, 2, 1000, 0x22);
+		memfs_put(SEG2, second, sizeof second);
+		break;
+	case 3: memfs_copy(SEG1, SEG2); break;
+	case 4:
+		segment_header(second, 3, 1000, 0x11);
+		memfs_put(OLD "/seg-00000003.log", second, sizeof second);
+		break;
+	case 5: memfs_put(OLD "/spool.id", "11111111111111111111111111111111\n", 33); break;
+	case 6: memfs_put(OLD "/spool.id", "2222222222222222222222222222222x\n", 33); break;
+	case 7: memfs_put(OLD "/spool.id", "22222222222222222222222222222222\n", 33); break;
+	}
+	first = memfs_at(SEG1, &n);
+	if (how & 8)
+		first[9] ^= 1;
+	if (how & 16)
+		first[520] ^= 1;
+	if (how & 32)
+		memfs_put(OLD "/damaged/seg-00000001-1024.note",
+			  "5 AAAAAAAAAAAAAAAAAAAAAA seg-00000001-1024\nit was so\n", 53);
+	if (how & 64)
+		memfs_put(OLD "/large/AAAAAAAAAAAAAAAAAAAAAA", "x", 1);
+	if (how & 128) {
+		memfs_put(OLD "/spare-0.log", second, sizeof second);
+		memfs_put(OLD "/new.log", "half", 4);
+		memfs_put(OLD "/damaged/bad.note", "", 0);
+	}
+}
+
+static void settle_one(struct spool *s, struct id id)
+{
+	struct spool_verdict v = { 0, RCPT_DELIVERED, S("250") };
+	struct spool_op op = {
+		.kind = SPOOL_SETTLE, .id = id, .verdicts = &v, .n_verdicts = 1, .next_ms = 5
+	};
+	struct spool_op *ops[] = { &op };
+
+	if (!spool_segments.commit(s, ops, 1, NULL))
+		abort();
+}
+
+static void load_one(struct spool *s, struct id id)
+{
+	struct spool_message m;
+	struct arena a;
+
+	arena_init(&a, 1 << 20);
+	if (spool_segments.load(s, id, &a, &m, NULL)) {
+		if (m.content.fd >= 0)
+			close(m.content.fd);
+		if (m.envelope.n_rcpts < 1 || m.envelope.n_deliveries < 1)
+			abort();
+	}
+	arena_done(&a);
+}
+
+/* Uses what was found. */
+static void use(struct spool *s, bool settle)
 {
 	const struct spool_backend *b = &spool_segments;
 	struct spool_row rows[16];
@@ -128,118 +198,128 @@ static size_t use(struct spool *s, bool settle)
 	bool more;
 
 	for (size_t i = 0; i < n; i++) {
-		struct spool_verdict v = { 0, RCPT_DELIVERED, S("250") };
-		struct spool_op op = { .kind = SPOOL_SETTLE,
-				       .id = rows[i].id,
-				       .verdicts = &v,
-				       .n_verdicts = 1,
-				       .next_ms = 5 };
-		struct spool_op *ops[] = { &op };
-		struct spool_message m;
-		struct arena a;
-
-		arena_init(&a, 1 << 20);
-		if (b->load(s, rows[i].id, &a, &m, NULL)) {
-			if (m.content.fd >= 0)
-				close(m.content.fd);
-			if (m.envelope.n_rcpts < 1 || m.envelope.n_deliveries < 1)
-				abort();
-		}
-		arena_done(&a);
-		if (settle && !b->commit(s, ops, 1, NULL))
-			abort();
+		load_one(s, rows[i].id);
+		if (settle)
+			settle_one(s, rows[i].id);
 	}
 	while (b->next(s, UINT64_MAX - 1, &d, 1, &wait)) {
 		(void)b->take(s, &d, UINT64_MAX - 1, t, 4, &more);
 		b->park(s, &d, UINT64_MAX);
 	}
-	return n;
 }
 
-static void open_twice(void)
+/* Opens it, loads what is there, and is killed. False: it does not open. */
+static bool look(struct spool_count *ret)
 {
-	struct spool_conf conf = { .path = slice_str(dir), .segment_bytes = 4096 };
-	struct spool_count first, second;
-	struct err e;
+	struct spool_conf conf = { .path = S(OLD), .segment_bytes = 4096 };
+	struct err e = { 0 };
 	struct spool *s = spool_segments.open(&conf, &e);
 
-	if (!s)
-		return;
-	spool_segments.count(s, &first);
-	log_free(s); /* killed */
-	s = spool_segments.open(&conf, &e);
-	if (!s)
+	if (!s && (e.kind == ERR_NONE || !e.text[0]))
 		abort();
-	spool_segments.count(s, &second);
-	if (first.messages != second.messages || first.damaged != second.damaged ||
-	    first.pending_deliveries != second.pending_deliveries)
-		abort();
-	(void)use(s, true);
-	spool_segments.close(s);
-	s = spool_segments.open(&conf, &e);
 	if (!s)
-		abort();
-	(void)use(s, false);
-	spool_segments.close(s);
+		return false;
+	use(s, false);
+	spool_segments.count(s, ret);
+	log_free(s);
+	return true;
 }
 
-static void salvage(void)
+static void open_often(unsigned fail, int why, bool settle)
 {
-	struct spool_salvage done;
-	char to[80];
+	struct spool_conf conf = { .path = S(OLD), .segment_bytes = 4096 };
+	struct spool_count first, second, between;
+	struct err e = { 0 };
+	struct spool *s;
 
-	snprintf(to, sizeof to, "%s/new", dir);
-	(void)spool_salvage(slice_str(dir),
-			    &(struct spool_conf){ .path = slice_str(to), .segment_bytes = 4096 },
-			    NULL, NULL, &done, NULL);
+	if (!look(&first))
+		return;
+	if (fail) {
+		memfs_fail(fail, why);
+		(void)look(&between);
+		memfs_fail(0, 0);
+	}
+	if (!look(&second) || first.messages != second.messages ||
+	    first.damaged != second.damaged || first.failed_rcpts != second.failed_rcpts ||
+	    first.pending_deliveries != second.pending_deliveries)
+		abort();
+	if (!settle)
+		return;
+	s = spool_segments.open(&conf, &e);
+	if (!s)
+		abort();
+	use(s, true);
+	spool_segments.close(s);
+	if (!look(&second))
+		abort();
+}
+
+static void salvage(unsigned fail, int why)
+{
+	struct spool_conf to = { .path = S(NEW), .segment_bytes = 4096 };
+	struct spool_salvage done;
+	struct err e = { 0 };
+
+	memfs_fail(fail, why);
+	if (!spool_salvage(S(OLD), &to, NULL, NULL, &done, &e) && e.kind == ERR_NONE)
+		abort();
+	memfs_fail(0, 0);
+}
+
+static void lay_out(unsigned flags, unsigned extras, struct slice summary, struct slice records)
+{
+	size_t n = records.n + SEGMENT_DATA;
+	char *log = calloc(1, n), *sum = malloc(summary.n + 1);
+	char second[1600] = "";
+
+	if (!log || !sum)
+		abort();
+	memfs_reset();
+	memfs_mkdir(OLD);
+	memfs_mkdir(OLD "/large");
+	memfs_mkdir(OLD "/damaged");
+	segment_header(log, 1, 1, 0x11);
+	if (records.n)
+		memcpy(log + SEGMENT_DATA, records.p, records.n);
+	if (summary.n)
+		memcpy(sum, summary.p, summary.n);
+	if (!(flags & 8)) {
+		mend_records(log, n, flags & 32);
+		mend_summary(sum, summary.n, n);
+	}
+	memfs_put(SEG1, log, n);
+	if (flags & 1)
+		memfs_put(OLD "/seg-00000001.sum", sum, summary.n);
+	if (flags & 2) {
+		segment_header(second, 2, 1000, 0x11);
+		memfs_put(SEG2, second, sizeof second);
+	}
+	strew(extras);
+	free(sum);
+	free(log);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	size_t n_sum, n_log;
-	char *sum, *log;
-	char second[1600];
+	static const int whys[4] = { EIO, ENOSPC, EINTR, 0 };
+	struct slice in = slice(data, size), summary;
+	unsigned fail = 0, why = 0;
+	size_t n;
 
-	if (size < 3 || size > 60000)
+	if (size < 6 || size > 60000)
 		return 0;
-	if (!dir[0]) {
-		snprintf(dir, sizeof dir, "%s/spool-fuzz-XXXXXX",
-			 access("/dev/shm", W_OK) ? "/tmp" : "/dev/shm");
-		if (!mkdtemp(dir))
-			abort();
-		atexit(clean_at_exit);
+	if (data[0] & 16) {
+		fail = (unsigned)(data[size - 2] | (data[size - 1] & 3) << 8);
+		why = data[size - 1] >> 6;
+		in.n -= 2;
 	}
-	clean(dir);
-	if (mkdir(dir, 0700))
-		abort();
-	n_sum = (size_t)(data[1] | data[2] << 8);
-	if (n_sum > size - 3)
-		n_sum = size - 3;
-	n_log = size - 3 - n_sum + SEGMENT_DATA;
-	sum = malloc(n_sum + 1);
-	log = calloc(1, n_log);
-	if (!sum || !log)
-		abort();
-	memcpy(sum, data + 3, n_sum);
-	segment_header(log, 1, 1);
-	memcpy(log + SEGMENT_DATA, data + 3 + n_sum, size - 3 - n_sum);
-	if (!(data[0] & 8)) {
-		mend_records(log, n_log);
-		mend_summary(sum, n_sum, n_log);
-	}
-	write_file("seg-00000001.log", log, n_log);
-	if (data[0] & 1)
-		write_file("seg-00000001.sum", sum, n_sum);
-	if (data[0] & 2) {
-		memset(second, 0, sizeof second);
-		segment_header(second, 2, 1000);
-		write_file("seg-00000002.log", second, sizeof second);
-	}
-	free(sum);
-	free(log);
+	slice_take(&in, 4);
+	n = (size_t)(data[2] | data[3] << 8);
+	summary = slice_take(&in, n < in.n ? n : in.n);
+	lay_out(data[0], data[1], summary, in);
 	if (data[0] & 4)
-		salvage();
+		salvage(fail, whys[why]);
 	else
-		open_twice();
+		open_often(fail, whys[why], data[0] & 64);
 	return 0;
 }
