@@ -1,5 +1,6 @@
 /* Any bytes as a message: what is accepted comes out whole, in order, and stays accepted.
- * First byte: bit 0 whole, bit 1 SMTPUTF8. */
+ * First byte: bit 0 whole, bit 1 SMTPUTF8, bit 2 hostile facts of where it came from, taken from
+ * the message, bit 3 narrow limits, bit 4 an authserv-id of its own, bit 5 one recipient. */
 #include "base/must.h"
 #include "mime/submit.h"
 
@@ -54,6 +55,46 @@ static void finish_again(const struct mime_finish *f, const struct mime_limits *
 	buf_done(&out);
 }
 
+/* The lines of the message, one after the other, as what the client said of itself. */
+static void hostile(struct mime_finish *f, struct slice in)
+{
+	struct slice *const all[] = {
+		&f->origin.helo, &f->origin.address, &f->origin.protocol, &f->origin.tls,
+		&f->id,          &f->recipient
+	};
+
+	for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
+		slice_cut(in, '\n', all[i], &in);
+		if (slice_ends(*all[i], S("\r")))
+			all[i]->n--;
+	}
+}
+
+static void check_refused(const struct mime_refusal *why)
+{
+	MUST(why->problem && why->text.n && why->text.n <= MIME_REFUSAL_TEXT);
+	for (size_t i = 0; i < why->text.n; i++)
+		MUST(why->text.p[i] >= ' ' && why->text.p[i] <= '~');
+}
+
+static void check_finished(const struct mime_finish *f, struct mime_limits limits, struct slice in,
+			   bool whole, struct slice out, const struct mime_facts *facts,
+			   struct arena *a)
+{
+	struct mime_header old, new;
+
+	MUST(!mime_header_split(in, whole, &limits, a, &old));
+	check_split(in, &old);
+	/* What we wrote is larger than what was allowed to come in. */
+	limits.header_max += 2000;
+	limits.fields_max += 3;
+	limits.received_max++;
+	MUST(!mime_header_split(out, false, &limits, a, &new));
+	check_split(out, &new);
+	check_kept(&old, &new, (size_t)facts->date_added + facts->message_id_added);
+	finish_again(f, &limits, out, facts, a);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct mime_limits limits = mime_limits_default;
@@ -61,11 +102,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		.hostname = S("relay.example"),
 		.origin = { S("client.example"), S("192.0.2.1"), S("ESMTPSA"), S("TLS_X") },
 		.id = S("AZ"),
-		.recipient = S("a@b"),
 		.token = S("t"),
 	};
 	struct slice in = slice(data, size);
-	struct mime_header old, new;
 	struct mime_facts facts;
 	struct mime_refusal why = { 0 };
 	struct arena a;
@@ -74,31 +113,25 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 	if (!size)
 		return 0;
-	whole = *in.p & 1;
-	f.smtputf8 = *in.p & 2;
-	/* The client is hostile, too. */
-	f.origin.helo = slice_from(in, size / 2);
+	whole = data[0] & 1;
+	f.smtputf8 = data[0] & 2;
+	f.recipient = data[0] & 32 ? S("a@b") : S("");
+	if (data[0] & 16)
+		f.authserv_id = S("auth.example");
 	slice_take(&in, 1);
+	if (data[0] & 4)
+		hostile(&f, in);
+	if (data[0] & 8) {
+		limits.header_max = 200;
+		limits.fields_max = 4;
+		limits.received_max = 2;
+	}
 	arena_init(&a, 4 << 20);
 	buf_init(&out, 1 << 20);
-	if (mime_finish(&f, &limits, in, whole, &a, &out, &facts, &why)) {
-		size_t added = (size_t)facts.date_added + facts.message_id_added;
-
-		MUST(!mime_header_split(in, whole, &limits, &a, &old));
-		check_split(in, &old);
-		/* What we wrote is larger than what was allowed to come in. */
-		limits.header_max += 2000;
-		limits.fields_max += 3;
-		limits.received_max++;
-		MUST(!mime_header_split(buf_slice(&out), false, &limits, &a, &new));
-		check_split(buf_slice(&out), &new);
-		check_kept(&old, &new, added);
-		finish_again(&f, &limits, buf_slice(&out), &facts, &a);
-	} else {
-		MUST(why.problem && why.text.n && why.text.n <= MIME_REFUSAL_TEXT);
-		for (size_t i = 0; i < why.text.n; i++)
-			MUST(why.text.p[i] >= ' ' && why.text.p[i] <= '~');
-	}
+	if (mime_finish(&f, &limits, in, whole, &a, &out, &facts, &why))
+		check_finished(&f, limits, in, whole, buf_slice(&out), &facts, &a);
+	else
+		check_refused(&why);
 	buf_done(&out);
 	arena_done(&a);
 	return 0;

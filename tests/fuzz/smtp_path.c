@@ -18,6 +18,8 @@ static void check_path(const struct smtp_path *p, struct slice all)
 	assert(!p->domain.n ||
 	       (p->literal ? smtp_literal_valid(p->domain) : smtp_domain_valid(p->domain)));
 	assert(!p->literal || smtp_path_qualified(p));
+	assert(!smtp_path_qualified(p) || p->literal || !p->domain.n ||
+	       memchr(p->domain.p, '.', p->domain.n));
 }
 
 /* What is sent on must mean to the next reader what it meant here. */

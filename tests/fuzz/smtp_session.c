@@ -1,9 +1,11 @@
 /* The server session under any bytes, any cutting of them and any answers.
  *
  * Byte 0: bits 0-1 how the rest is cut (whole, by line, by byte, by seven), bit 2 implicit TLS,
- * bit 3 log in first, bit 4 small limits; byte 1 seeds the answers, 0 is always yes. Asserts:
+ * bit 3 log in first, bits 4-5 the limits, bit 6 the server stops, bit 7 at once, after as many
+ * pieces as byte 1 has in bits 4-7; byte 1 seeds the answers, 0 is always yes. Asserts:
  * content lies inside the input, replies are well-formed, nothing is asked before what it rests
  * on was answered yes, and every step gets somewhere. */
+#include "base/utf8.h"
 #include "smtp/session.h"
 
 #include <assert.h>
@@ -13,17 +15,43 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 #define CFG                                                                                        \
 	.hostname = S("h.test"), .message_max = 500, .discard_max = 2000, .rcpt_max = 3,           \
-	.line_max = 128, .auth_line_max = 512, .body_line_max = 78, .tls_available = true
+	.line_max = 128, .auth_line_max = 512
 
-static const struct smtp_config cfgs[4] = {
-	{ CFG },
-	{ CFG, .implicit_tls = true },
-	{ CFG, .bad_max = 5, .command_max = 9, .auth_max = 2, .tx_max = 3 },
-	{ CFG, .bad_max = 5, .command_max = 9, .auth_max = 2, .tx_max = 3, .implicit_tls = true },
+/* Two of each: in the clear, and inside TLS. */
+static const struct smtp_config cfgs[4][2] = {
+	{
+	    { CFG, .body_line_max = 78, .tls_available = true },
+	    { CFG, .body_line_max = 78, .tls_available = true, .implicit_tls = true },
+	},
+	{
+	    { CFG, .bad_max = 5, .command_max = 9, .auth_max = 2, .tx_max = 3,
+	      .tls_available = true },
+	    { CFG, .bad_max = 5, .command_max = 9, .auth_max = 2, .tx_max = 3,
+	      .implicit_tls = true },
+	},
+	{
+	    { CFG, .tls_broken = true },
+	    { CFG, .tls_broken = true, .implicit_tls = true, .auth_max = 1, .bad_max = 1 },
+	},
+	{
+	    { .hostname = S("h"),
+	      .message_max = UINT64_MAX / 2,
+	      .rcpt_max = 1,
+	      .line_max = 64,
+	      .auth_line_max = 64 },
+	    { .hostname = S("h"),
+	      .message_max = 20,
+	      .rcpt_max = 1,
+	      .line_max = 64,
+	      .auth_line_max = 64,
+	      .command_max = 2,
+	      .implicit_tls = true },
+	},
 };
 
 struct client {
 	struct smtp_session *s;
+	const struct smtp_config *cfg;
 	struct buf out;
 	uint32_t chance;
 	bool closed, user, mail, body;
@@ -70,6 +98,8 @@ static void answer(struct client *c, uint32_t question, bool yes, int code, cons
 
 	if (!yes)
 		a = no[c->chance >> 8 & 3];
+	assert(smtp_session_clock(c->s) == SMTP_CLOCK_NONE);
+	assert(!smtp_session_answer(c->s, question + 1, &a, &c->out));
 	assert(smtp_session_answer(c->s, question, &a, &c->out));
 	assert(!smtp_session_answer(c->s, question, &a, &c->out));
 }
@@ -85,6 +115,12 @@ static void tx_over(struct client *c)
 static void ask(struct client *c, enum smtp_want what, const struct smtp_event *ev)
 {
 	bool yes = chance_yes(c);
+	struct smtp_event again;
+	struct slice none = S("");
+
+	/* Nothing moves while it is open, but eof and the like. */
+	assert(smtp_session_step(c->s, &none, &c->out, &again) == SMTP_WANT_ANSWER);
+	smtp_session_shrink(c->s);
 
 	switch ((int)what) {
 	case SMTP_ASK_AUTH:
@@ -94,13 +130,13 @@ static void ask(struct client *c, enum smtp_want what, const struct smtp_event *
 		answer(c, ev->question, yes, 235, "2.7.0");
 		break;
 	case SMTP_ASK_MAIL:
-		assert(c->user && !c->mail && ev->mail->size <= cfgs[0].message_max);
+		assert(c->user && !c->mail && ev->mail->size <= c->cfg->message_max);
 		assert(ev->path->whole.n <= SMTP_PATH_MAX);
 		c->mail = yes;
 		answer(c, ev->question, yes, 250, "2.1.0");
 		break;
 	case SMTP_ASK_RCPT:
-		assert(c->mail && !c->body && c->rcpts < cfgs[0].rcpt_max && ev->path->whole.n);
+		assert(c->mail && !c->body && c->rcpts < c->cfg->rcpt_max && ev->path->whole.n);
 		c->rcpts += yes;
 		answer(c, ev->question, yes, 250, "2.1.5");
 		break;
@@ -110,7 +146,7 @@ static void ask(struct client *c, enum smtp_want what, const struct smtp_event *
 		answer(c, ev->question, yes, 354, NULL);
 		break;
 	case SMTP_ASK_COMMIT:
-		assert(c->user && c->body && c->content <= cfgs[0].message_max);
+		assert(c->user && c->body && c->content <= c->cfg->message_max);
 		answer(c, ev->question, yes, 250, "2.0.0");
 		tx_over(c);
 		break;
@@ -171,6 +207,10 @@ static void feed(struct client *c, struct buf *held, struct slice bytes)
 	pump(c, &in);
 	buf_shift(held, held->n - in.n);
 	free(exact);
+	smtp_session_shrink(c->s);
+	assert(c->user == smtp_session_user(c->s) && c->mail == smtp_session_in_tx(c->s));
+	assert(!c->closed || smtp_session_clock(c->s) == SMTP_CLOCK_NONE);
+	assert(smtp_session_helo(c->s).n <= 255 && !has_control(smtp_session_helo(c->s)));
 	/* Nothing incomplete is longer than a line may be. */
 	assert(c->closed || held->n <= 512);
 }
@@ -186,39 +226,53 @@ static size_t piece(struct slice left, unsigned how)
 	return n < left.n ? n : left.n;
 }
 
+static void log_in(struct client *c, struct buf *held)
+{
+	if (!c->cfg->implicit_tls) {
+		feed(c, held, S("EHLO a\r\n"));
+		feed(c, held, S("STARTTLS\r\n"));
+	}
+	feed(c, held, S("EHLO a\r\nAUTH PLAIN AHUAcA==\r\n"));
+}
+
+static void hang_up(struct client *c, struct buf *held, bool late)
+{
+	if (!c->closed && late)
+		smtp_session_expire(c->s);
+	else
+		smtp_session_eof(c->s);
+	if (!c->closed)
+		feed(c, held, S(""));
+	assert(c->closed && !c->mail);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct client c = { 0 };
 	struct slice left;
 	struct buf held;
-	unsigned flags;
+	unsigned flags, stop;
 
 	if (size < 2)
 		return 0;
 	flags = data[0];
+	stop = flags & 64 ? data[1] >> 4 : UINT32_MAX;
 	left = slice(data + 2, size - 2);
-	c.s = smtp_session_new(&cfgs[(flags >> 2 & 1) | (flags >> 3 & 2)]);
+	c.cfg = &cfgs[flags >> 4 & 3][flags >> 2 & 1];
+	c.s = smtp_session_new(c.cfg);
 	assert(c.s);
 	buf_init(&c.out, SMTP_OUT_MIN);
 	buf_init(&held, size + 1024);
 	feed(&c, &held, S(""));
-	if (flags & 8) {
-		if (!(flags & 4)) {
-			feed(&c, &held, S("EHLO a\r\n"));
-			feed(&c, &held, S("STARTTLS\r\n"));
-		}
-		feed(&c, &held, S("EHLO a\r\nAUTH PLAIN AHUAcA==\r\n"));
-	}
+	if (flags & 8)
+		log_in(&c, &held);
 	c.chance = data[1] * 2654435761u;
-	while (left.n && !c.closed)
+	for (unsigned i = 0; left.n && !c.closed; i++) {
+		if (i == stop)
+			smtp_session_shutdown(c.s, flags & 128);
 		feed(&c, &held, slice_take(&left, piece(left, flags & 3)));
-	if (!c.closed && (data[1] & 1))
-		smtp_session_expire(c.s);
-	else
-		smtp_session_eof(c.s);
-	if (!c.closed)
-		feed(&c, &held, S(""));
-	assert(c.closed && !c.mail);
+	}
+	hang_up(&c, &held, data[1] & 1);
 	smtp_session_free(c.s);
 	buf_done(&c.out);
 	buf_done(&held);

@@ -4,10 +4,10 @@
  *
  * Byte 0, bit 0: with a summary; bit 1: with a second segment; bit 2: salvage instead; bit 3:
  * leave checksums as they are; bit 4: the last two bytes say which call fails, and how; bit 5: a
- * body in a file of its own; bit 6: settle, too. Byte 1: what else lies in the directory (strew). Then the length of
- * the summary (2 bytes, little-endian), the summary, and the segment. Checksums are put right
- * before use, record by record, as far as the lengths lead: else nothing would ever be looked at
- * behind them. A type of 0xd0 and more has one of them put wrong. */
+ * body in a file of its own; bit 6: settle, too. Byte 1: what else lies in the directory (strew).
+ * Then the length of the summary (2 bytes, little-endian), the summary, and the segment. Checksums
+ * are put right before use, record by record, as far as the lengths lead: else nothing would ever
+ * be looked at behind them. A type of 0xd0 and more has one of them put wrong. */
 #include "base/map.h"
 #include "memfs.h"
 #include "spool/crc32c.h"
