@@ -103,18 +103,21 @@ bool log_load_notes(struct spool *s)
 	return true;
 }
 
-static void where_of(uint32_t segment, uint64_t at, char ret[64])
+/* Ends with what tells this segment from others that had or will have its number: a note may be
+ * older than the segment, when the log was lost and the notes were not. */
+static void where_of(const struct segment *seg, uint64_t at, char ret[64])
 {
-	snprintf(ret, 64, "seg-%08x-%llu", segment, (unsigned long long)at);
+	snprintf(ret, 64, "seg-%08x-%llu-%08x", seg->number, (unsigned long long)at,
+		 (unsigned)siphash(seg->key, S("aside")));
 }
 
-bool log_is_aside(struct spool *s, uint32_t segment, uint64_t at)
+bool log_is_aside(struct spool *s, const struct segment *seg, uint64_t at)
 {
 	char where[64];
 
 	if (!s->n_damage)
 		return false;
-	where_of(segment, at, where);
+	where_of(seg, at, where);
 	return map_get(&s->noted, slice_str(where));
 }
 
@@ -143,7 +146,7 @@ void log_set_aside(struct spool *s, const struct segment *seg, uint64_t at, uint
 {
 	char where[64];
 
-	where_of(seg->number, at, where);
+	where_of(seg, at, where);
 	if (!s->salvage)
 		copy_aside(s, seg, at, bytes, where);
 	log_note(s, where, reason, id);

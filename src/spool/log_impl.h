@@ -164,6 +164,6 @@ void log_set_aside(struct spool *, const struct segment *, uint64_t at, uint64_t
 		   const struct id *id, const char *reason);
 void log_note(struct spool *, const char *where, const char *reason, const struct id *id);
 /* Whether what stands there has been set aside. */
-bool log_is_aside(struct spool *, uint32_t segment, uint64_t at);
+bool log_is_aside(struct spool *, const struct segment *, uint64_t at);
 
 #endif

@@ -35,7 +35,7 @@ static bool apply_put(struct spool *s, struct segment *seg, const struct fact *f
 	struct index_message m = f->message;
 	struct entry *en = index_find(s->index, m.id);
 
-	if (log_is_aside(s, seg->number, f->at))
+	if (log_is_aside(s, seg, f->at))
 		return true;
 	if (en && !f->moved) {
 		log_set_aside(s, seg, f->at, bytes, &m.id, "a second record of a message");

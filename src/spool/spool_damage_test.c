@@ -886,6 +886,38 @@ static void large_files(void **state)
 	rig_end(&r);
 }
 
+/* The log was lost, or taken away, and the list of what was unsound in it was not: a new segment of
+ * the same number has nothing to do with that. */
+static void notes_of_a_former_life(void **state)
+{
+	struct rig r;
+
+	(void)state;
+	rig_begin(&r, &spool_segments, STAY, 16 << 10);
+	rig_put_simple(&r, 1, "1", 100);
+	rig_put_simple(&r, 2, "1", 100);
+	rig_kill(&r);
+	flip(segment_path(&r, 1, "log"), SEGMENT_DATA + RECORD_HEADER);
+	rig_open(&r);
+	assert_int_equal(rig_count(&r).damaged, 1);
+	assert_false(rig_has(&r, sample_id(1)));
+	rig_kill(&r);
+	assert_int_equal(unlink(segment_path(&r, 1, "log")), 0);
+	rig_open(&r);
+	rig_put_simple(&r, 3, "1", 100);
+	rig_kill(&r);
+	rig_open(&r);
+	assert_true(rig_has(&r, sample_id(3)));
+	/* And the same place may be found unsound once more, evidence and all. */
+	rig_put_simple(&r, 4, "1", 100);
+	rig_kill(&r);
+	flip(segment_path(&r, 1, "log"), SEGMENT_DATA + RECORD_HEADER);
+	rig_open(&r);
+	assert_int_equal(rig_count(&r).damaged, 2);
+	assert_int_equal(files_in(&r, "damaged", ".note"), 2);
+	rig_end(&r);
+}
+
 int spool_damage_cases(void)
 {
 	const struct CMUnitTest tests[] = { cmocka_unit_test(torn_tail),
@@ -895,6 +927,7 @@ int spool_damage_cases(void)
 					    cmocka_unit_test(set_aside_at_load),
 					    cmocka_unit_test(summaries_are_not_needed),
 					    cmocka_unit_test(foreign_files),
+					    cmocka_unit_test(notes_of_a_former_life),
 					    cmocka_unit_test(record_in_a_body),
 					    cmocka_unit_test(unsound_header),
 					    cmocka_unit_test(salvage_beside_a_stranger),
