@@ -50,8 +50,11 @@ static void write_value(struct json_out *out, const struct json *j, unsigned dep
 			write_value(out, json_at(j, i), depth + 1);
 		json_close_list(out);
 	} else {
-		/* No: false, null, a real or negative number, an empty list. */
-		json_bool(out, json_as_true(j));
+		/* null: and false, a real or negative number, an empty list. */
+		if (json_as_true(j))
+			json_bool(out, true);
+		else
+			json_null(out);
 	}
 }
 
@@ -105,6 +108,7 @@ static void write_raw(struct slice bytes)
 	json_begin(&out, &text);
 	json_open_list(&out);
 	json_str(&out, bytes);
+	json_bool(&out, bytes.n & 1);
 	json_close_list(&out);
 	assert(!text.failed && utf8_valid(buf_slice(&text)) && !has_control(buf_slice(&text)));
 	assert(!ascii_only(bytes) || ascii_only(buf_slice(&text)));

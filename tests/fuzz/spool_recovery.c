@@ -1,13 +1,15 @@
 /* tests/fuzz/spool_recovery.c -- any bytes as a segment and its summary: opening must not crash,
  * hang or take memory without bound, and what it finds can be listed, loaded, settled, compacted
- * away and found again; a call that fails meanwhile loses nothing.
+ * away and found again; a call that fails meanwhile loses nothing, and what is acknowledged is
+ * there at the next start.
  *
  * Byte 0, bit 0: with a summary; bit 1: with a second segment; bit 2: salvage instead; bit 3:
  * leave checksums as they are; bit 4: the last two bytes say which call fails, and how; bit 5: a
- * body in a file of its own; bit 6: settle, too. Byte 1: what else lies in the directory (strew).
- * Then the length of the summary (2 bytes, little-endian), the summary, and the segment. Checksums
- * are put right before use, record by record, as far as the lengths lead: else nothing would ever
- * be looked at behind them. A type of 0xd0 and more has one of them put wrong. */
+ * body in a file of its own; bit 6: settle, and put one more; bit 7: the call fails then, not
+ * before. Byte 1: what else lies in the directory (strew). Then the length of the summary (2
+ * bytes, little-endian), the summary, and the segment. Checksums are put right before use, record
+ * by record, as far as the lengths lead: else nothing would ever be looked at behind them. A type
+ * of 0xd0 and more has one of them put wrong, and so a summary's first byte. */
 #include "base/map.h"
 #include "memfs.h"
 #include "spool/crc32c.h"
@@ -107,17 +109,19 @@ static void mend_records(char *p, size_t n, bool file)
 
 static void mend_summary(char *p, size_t n, size_t segment)
 {
+	unsigned spoil = n ? (unsigned char)p[0] : 0;
+
 	if (n < 56)
 		return;
 	memcpy(p, "SIGNETSM", 8);
-	put_back(p + 8, 1, 4);
-	put_back(p + 12, 1, 4);
+	put_back(p + 8, spoil == 0xd0 ? 2 : 1, 4);
+	put_back(p + 12, spoil == 0xd1 ? 2 : 1, 4);
 	put_back(p + 16, siphash(key, S("summary")), 8);
-	put_back(p + 24, segment, 8);
+	put_back(p + 24, segment + (spoil == 0xd2), 8);
 	put_back(p + 32, 1000, 8);
-	put_back(p + 40, n - 56, 8);
-	put_back(p + 48, crc32c(0, slice(p + 56, n - 56)), 4);
-	put_back(p + 52, crc32c(0, slice(p, 52)), 4);
+	put_back(p + 40, n - 56 + (spoil == 0xd3), 8);
+	put_back(p + 48, crc32c(0, slice(p + 56, n - 56)) ^ (spoil == 0xd4), 4);
+	put_back(p + 52, crc32c(0, slice(p, 52)) ^ (spoil == 0xd5), 4);
 }
 
 /* What else may lie in a spool's directory. */
@@ -159,16 +163,61 @@ static void strew(unsigned how)
 	}
 }
 
-static void settle_one(struct spool *s, struct id id)
+/* When it may fail it may: a broken spool refuses everything. */
+static enum spool_result commit_one(struct spool *s, struct spool_op *op, bool may_fail)
+{
+	struct err e = { 0 };
+	bool ok = spool_segments.commit(s, &op, 1, &e);
+
+	if (!ok && (!may_fail || e.kind == ERR_NONE || op->result != SPOOL_FAILED))
+		abort();
+	return op->result;
+}
+
+static void settle_one(struct spool *s, struct id id, bool may_fail)
 {
 	struct spool_verdict v = { 0, RCPT_DELIVERED, S("250") };
 	struct spool_op op = {
 		.kind = SPOOL_SETTLE, .id = id, .verdicts = &v, .n_verdicts = 1, .next_ms = 5
 	};
-	struct spool_op *ops[] = { &op };
 
-	if (!spool_segments.commit(s, ops, 1, NULL))
-		abort();
+	(void)commit_one(s, &op, may_fail);
+}
+
+static const struct id new_id = { "one more and new" };
+
+/* True: acknowledged. */
+static bool put_one(struct spool *s, bool in_file, bool may_fail)
+{
+	static const struct slice dests[] = { S("b.test"), S("c.test") };
+	struct spool_rcpt rcpts[] = { { .path = S("x@b.test"), .delivery = 0 },
+				      { .path = S("y@c.test"), .delivery = 1 } };
+	struct spool_envelope env = { .id = new_id,
+				      .account = 1,
+				      .key_id = S("k"),
+				      .accepted_ms = 1,
+				      .reverse_path = S("a@a.test"),
+				      .body_8bit = in_file,
+				      .rcpts = rcpts,
+				      .n_rcpts = 2,
+				      .dests = dests,
+				      .n_deliveries = 2 };
+	struct spool_content c = { .head = S("A: b\r\n\r\n"), .body = S("body\r\n"), .fd = -1 };
+	struct spool_op op = { .kind = SPOOL_PUT, .envelope = &env, .content = &c, .due_ms = 1 };
+	enum spool_result got;
+
+	if (in_file)
+		c.fd = spool_body_file(S(OLD), NULL);
+	if (in_file && c.fd < 0)
+		return false;
+	if (in_file) {
+		(void)segment_write(c.fd, 0, "body\r\n", 6);
+		c.fd_bytes = 6;
+	}
+	got = commit_one(s, &op, may_fail);
+	if (c.fd >= 0)
+		close(c.fd);
+	return got == SPOOL_OK;
 }
 
 static void load_one(struct spool *s, struct id id)
@@ -186,8 +235,30 @@ static void load_one(struct spool *s, struct id id)
 	arena_done(&a);
 }
 
+/* What was acknowledged is there, every byte of it. */
+static void find_new(void)
+{
+	struct spool_conf conf = { .path = S(OLD), .segment_bytes = 4096 };
+	struct spool_message m;
+	struct err e = { 0 };
+	struct spool *s = spool_segments.open(&conf, &e);
+	struct arena a;
+
+	arena_init(&a, 1 << 20);
+	if (!s || !spool_segments.load(s, new_id, &a, &m, &e) || m.envelope.n_rcpts != 2 ||
+	    !slice_eq(m.envelope.rcpts[1].path, S("y@c.test")) ||
+	    !slice_eq(m.content.head, S("A: b\r\n\r\n")))
+		abort();
+	if (m.content.fd < 0 ? !slice_eq(m.content.body, S("body\r\n")) : m.content.fd_bytes != 6)
+		abort();
+	if (m.content.fd >= 0)
+		close(m.content.fd);
+	arena_done(&a);
+	log_free(s);
+}
+
 /* Uses what was found. */
-static void use(struct spool *s, bool settle)
+static void use(struct spool *s, bool settle, bool may_fail)
 {
 	const struct spool_backend *b = &spool_segments;
 	struct spool_row rows[16];
@@ -200,7 +271,7 @@ static void use(struct spool *s, bool settle)
 	for (size_t i = 0; i < n; i++) {
 		load_one(s, rows[i].id);
 		if (settle)
-			settle_one(s, rows[i].id);
+			settle_one(s, rows[i].id, may_fail);
 	}
 	while (b->next(s, UINT64_MAX - 1, &d, 1, &wait)) {
 		(void)b->take(s, &d, UINT64_MAX - 1, t, 4, &more);
@@ -219,22 +290,41 @@ static bool look(struct spool_count *ret)
 		abort();
 	if (!s)
 		return false;
-	use(s, false);
+	use(s, false, false);
 	spool_segments.count(s, ret);
 	log_free(s);
 	return true;
 }
 
-static void open_often(unsigned fail, int why, bool settle)
+static void settle_all(bool in_file, unsigned fail, int why)
 {
 	struct spool_conf conf = { .path = S(OLD), .segment_bytes = 4096 };
-	struct spool_count first, second, between;
+	struct spool_count count;
 	struct err e = { 0 };
-	struct spool *s;
+	struct spool *s = spool_segments.open(&conf, &e);
+	bool taken;
+
+	if (!s)
+		abort();
+	memfs_fail(fail, why);
+	taken = put_one(s, in_file, fail);
+	use(s, true, fail);
+	spool_segments.close(s);
+	memfs_fail(0, 0);
+	if (!look(&count))
+		abort();
+	if (taken)
+		find_new();
+}
+
+static void open_often(unsigned flags, unsigned fail, int why)
+{
+	struct spool_count first, second, between;
+	bool late = flags & 128;
 
 	if (!look(&first))
 		return;
-	if (fail) {
+	if (fail && !late) {
 		memfs_fail(fail, why);
 		(void)look(&between);
 		memfs_fail(0, 0);
@@ -243,15 +333,8 @@ static void open_often(unsigned fail, int why, bool settle)
 	    first.damaged != second.damaged || first.failed_rcpts != second.failed_rcpts ||
 	    first.pending_deliveries != second.pending_deliveries)
 		abort();
-	if (!settle)
-		return;
-	s = spool_segments.open(&conf, &e);
-	if (!s)
-		abort();
-	use(s, true);
-	spool_segments.close(s);
-	if (!look(&second))
-		abort();
+	if (flags & 64)
+		settle_all(flags & 32, late ? fail : 0, why);
 }
 
 static void salvage(unsigned fail, int why)
@@ -320,6 +403,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (data[0] & 4)
 		salvage(fail, whys[why]);
 	else
-		open_often(fail, whys[why], data[0] & 64);
+		open_often(data[0], fail, whys[why]);
 	return 0;
 }
