@@ -15,10 +15,12 @@
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 #define N_RCPTS 70u /* more than a window */
+#define L10     "bbbbbbbbbb"
+#define LONG    L10 L10 L10 L10 L10 L10 L10 L10 L10 L10 L10 L10 L10 L10 L10 L10 L10 L10
 
 static const struct slice contents[] = { S(".\r\n..\r\na"), S("x\r\n"), S("a\nb"), S("") };
 
-/* One after the other; all but the last two can be sent. */
+/* One after the other, from one of them on; the last four cannot be sent. */
 static const struct smtp_client_mail mails[] = {
 	{ .ret = SMTP_RET_HDRS, .envid = S("e+2B"), .size = 10, .n_rcpts = N_RCPTS },
 	{ .reverse_path = S("a@a.test"), .high = true, .size = 11, .n_rcpts = 3 },
@@ -27,7 +29,11 @@ static const struct smtp_client_mail mails[] = {
 	{ .reverse_path = S("a@a.test"), .size = UINT64_MAX, .n_rcpts = 5 },
 	{ .reverse_path = S("a@a.test\r\nRSET"), .n_rcpts = 1 },
 	{ .reverse_path = S("a@a.test"), .envid = S("\n"), .n_rcpts = 1 },
+	{ .n_rcpts = 1 },
+	{ .n_rcpts = 2 },
 };
+enum { BAD_RCPT = 7, BAD_ORCPT = 8 };
+
 #define N_MAILS (sizeof mails / sizeof *mails)
 
 struct driver {
@@ -74,6 +80,8 @@ static void ready(struct driver *d)
 	d->bare = d->left.n && d->left.p[1] == '\n';
 	d->mail = mails[which];
 	d->mail.rcpts = d->rcpts;
+	d->rcpts[0].path = which == BAD_RCPT ? S("b@b.test>\r\n") : S(LONG "@b.test");
+	d->rcpts[0].orcpt = which == BAD_ORCPT ? S("rfc822;\n") : S("rfc822;b");
 	for (size_t i = 0; i < N_RCPTS; i++)
 		d->told[i] = false;
 	d->busy = true;
@@ -201,9 +209,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		d.cfg.user = S("u");
 		d.cfg.password = secret(S("pw"));
 	}
-	for (size_t i = 0; i < N_RCPTS; i++)
-		d.rcpts[i] =
-		    (struct smtp_client_rcpt){ S("b@b.test"), SMTP_NOTIFY_FAILURE, S("rfc822;b") };
+	for (size_t i = 0; i < N_RCPTS; i++) {
+		d.rcpts[i].path = S(LONG "@b.test");
+		d.rcpts[i].notify = i & 1 ? SMTP_NOTIFY_FAILURE | SMTP_NOTIFY_DELAY : 0;
+		d.rcpts[i].orcpt = i & 2 ? S("rfc822;b") : S("");
+	}
 	d.c = smtp_client_new(&d.cfg);
 	assert(d.c);
 	buf_init(&d.out, CLIENT_OUT_MIN);

@@ -54,7 +54,8 @@ struct client {
 	const struct smtp_config *cfg;
 	struct buf out;
 	uint32_t chance;
-	bool closed, user, mail, body;
+	bool closed, user, mail, body, no_handshake;
+	char wordy[SMTP_TEXT_MAX + 100];
 	unsigned rcpts;
 	size_t content;
 };
@@ -88,16 +89,21 @@ static bool chance_yes(struct client *c)
 
 static void answer(struct client *c, uint32_t question, bool yes, int code, const char *enh)
 {
-	static const struct smtp_answer no[] = {
+	static const char many[] = "1\n2\n3\n4\n5\n6\n7\n8\n9\n10\n11\n12\n13\n14\n15\n16\n17";
+	const struct smtp_answer no[8] = {
 		{ 550, "5.7.1", S("No\nreally \x01\xff"), false },
 		{ 451, "4.3.0", S(""), false },
 		{ 421, "4.7.0", S("Bye"), false },
 		{ 550, "5.7.1", S("No"), true },
+		{ 550, "5.7.1", slice(c->wordy, sizeof c->wordy), false },
+		{ 550, "5.7.1", slice(c->wordy, sizeof c->wordy - 900), false },
+		{ 550, NULL, slice(many, sizeof many - 1), false },
+		{ 452, "", S("No"), true },
 	};
 	struct smtp_answer a = { code, enh, S("Yes"), false };
 
 	if (!yes)
-		a = no[c->chance >> 8 & 3];
+		a = no[c->chance >> 8 & 7];
 	assert(smtp_session_clock(c->s) == SMTP_CLOCK_NONE);
 	assert(!smtp_session_answer(c->s, question + 1, &a, &c->out));
 	assert(smtp_session_answer(c->s, question, &a, &c->out));
@@ -182,7 +188,10 @@ static void pump(struct client *c, struct slice *in)
 		case SMTP_DO_STARTTLS:
 			assert(in->n == 0 && !c->user);
 			check_replies(c);
-			smtp_session_tls_up(c->s);
+			if (c->no_handshake)
+				smtp_session_expire(c->s);
+			else
+				smtp_session_tls_up(c->s);
 			break;
 		case SMTP_DO_CLOSE:
 			check_replies(c);
@@ -209,7 +218,7 @@ static void feed(struct client *c, struct buf *held, struct slice bytes)
 	free(exact);
 	smtp_session_shrink(c->s);
 	assert(c->user == smtp_session_user(c->s) && c->mail == smtp_session_in_tx(c->s));
-	assert(!c->closed || smtp_session_clock(c->s) == SMTP_CLOCK_NONE);
+	assert(c->closed == (smtp_session_clock(c->s) == SMTP_CLOCK_NONE));
 	assert(smtp_session_helo(c->s).n <= 255 && !has_control(smtp_session_helo(c->s)));
 	/* Nothing incomplete is longer than a line may be. */
 	assert(c->closed || held->n <= 512);
@@ -232,7 +241,8 @@ static void log_in(struct client *c, struct buf *held)
 		feed(c, held, S("EHLO a\r\n"));
 		feed(c, held, S("STARTTLS\r\n"));
 	}
-	feed(c, held, S("EHLO a\r\nAUTH PLAIN AHUAcA==\r\n"));
+	if (!c->closed)
+		feed(c, held, S("EHLO a\r\nAUTH PLAIN AHUAcA==\r\n"));
 }
 
 static void hang_up(struct client *c, struct buf *held, bool late)
@@ -244,6 +254,10 @@ static void hang_up(struct client *c, struct buf *held, bool late)
 	if (!c->closed)
 		feed(c, held, S(""));
 	assert(c->closed && !c->mail);
+	/* And it stays so, whoever comes late. */
+	smtp_session_expire(c->s);
+	smtp_session_shutdown(c->s, true);
+	feed(c, held, S("NOOP\r\n"));
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -257,14 +271,18 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		return 0;
 	flags = data[0];
 	stop = flags & 64 ? data[1] >> 4 : UINT32_MAX;
+	c.no_handshake = flags & 64 && data[1] & 2;
+	memset(c.wordy, 'w', sizeof c.wordy);
 	left = slice(data + 2, size - 2);
 	c.cfg = &cfgs[flags >> 4 & 3][flags >> 2 & 1];
 	c.s = smtp_session_new(c.cfg);
 	assert(c.s);
 	buf_init(&c.out, SMTP_OUT_MIN);
 	buf_init(&held, size + 1024);
+	if (stop == 15)
+		smtp_session_shutdown(c.s, flags & 128);
 	feed(&c, &held, S(""));
-	if (flags & 8)
+	if (flags & 8 && !c.closed)
 		log_in(&c, &held);
 	c.chance = data[1] * 2654435761u;
 	for (unsigned i = 0; left.n && !c.closed; i++) {

@@ -5,11 +5,12 @@
  *
  * Byte 0, bit 0: with a summary; bit 1: with a second segment; bit 2: salvage instead; bit 3:
  * leave checksums as they are; bit 4: the last two bytes say which call fails, and how; bit 5: a
- * body in a file of its own; bit 6: settle, and put one more; bit 7: the call fails then, not
- * before. Byte 1: what else lies in the directory (strew). Then the length of the summary (2
- * bytes, little-endian), the summary, and the segment. Checksums are put right before use, record
- * by record, as far as the lengths lead: else nothing would ever be looked at behind them. A type
- * of 0xd0 and more has one of them put wrong, and so a summary's first byte. */
+ * body in a file of its own; bit 6: settle, and put one more (salvage: into what is not new); bit
+ * 7: the call fails then, not before. Byte 1: what else lies in the directory (strew). Then the
+ * length of the summary (2 bytes, little-endian), the summary, and the segment. Checksums are put
+ * right before use, record by record, as far as the lengths lead: else nothing would ever be
+ * looked at behind them. A type of 0xd0 and more has one of them put wrong, and so a summary's
+ * first byte; 0xb0 to 0xbf has a sequence number that was before. */
 #include "base/map.h"
 #include "memfs.h"
 #include "spool/crc32c.h"
@@ -97,7 +98,7 @@ static void mend_records(char *p, size_t n, bool file)
 		put_back(p + at + 8, meta, 4);
 		put_back(p + at + 12, crc32c(0, slice(p + at + RECORD_HEADER, meta)), 4);
 		put_back(p + at + 16, body, 8);
-		put_back(p + at + 24, sequence++, 8);
+		put_back(p + at + 24, type >> 4 == 0xb ? sequence / 2 : sequence++, 8);
 		put_back(p + at + 32, crc32c(0, slice(p + at + RECORD_HEADER + meta, body)), 4);
 		if (type >= 0xd0)
 			p[at + (type >= 0xf0 ? 40 : type >= 0xe0 ? 32 : 12)] ^= 1;
@@ -238,7 +239,7 @@ static void load_one(struct spool *s, struct id id)
 /* What was acknowledged is there, every byte of it. */
 static void find_new(void)
 {
-	struct spool_conf conf = { .path = S(OLD), .segment_bytes = 4096 };
+	struct spool_conf conf = { .path = S(OLD), .segment_bytes = 2048 };
 	struct spool_message m;
 	struct err e = { 0 };
 	struct spool *s = spool_segments.open(&conf, &e);
@@ -282,7 +283,7 @@ static void use(struct spool *s, bool settle, bool may_fail)
 /* Opens it, loads what is there, and is killed. False: it does not open. */
 static bool look(struct spool_count *ret)
 {
-	struct spool_conf conf = { .path = S(OLD), .segment_bytes = 4096 };
+	struct spool_conf conf = { .path = S(OLD), .segment_bytes = 2048 };
 	struct err e = { 0 };
 	struct spool *s = spool_segments.open(&conf, &e);
 
@@ -298,7 +299,7 @@ static bool look(struct spool_count *ret)
 
 static void settle_all(bool in_file, unsigned fail, int why)
 {
-	struct spool_conf conf = { .path = S(OLD), .segment_bytes = 4096 };
+	struct spool_conf conf = { .path = S(OLD), .segment_bytes = 2048 };
 	struct spool_count count;
 	struct err e = { 0 };
 	struct spool *s = spool_segments.open(&conf, &e);
@@ -337,16 +338,33 @@ static void open_often(unsigned flags, unsigned fail, int why)
 		settle_all(flags & 32, late ? fail : 0, why);
 }
 
-static void salvage(unsigned fail, int why)
+static void on_damage(void *arg, const struct spool_damage *d)
 {
-	struct spool_conf to = { .path = S(NEW), .segment_bytes = 4096 };
+	size_t *n = arg;
+
+	++*n;
+	if (!d->where[0] || !d->reason[0])
+		abort();
+}
+
+static void salvage(bool old_one, unsigned fail, int why)
+{
+	struct spool_conf to = { .path = S(NEW), .segment_bytes = SEGMENT_DATA + 100 };
 	struct spool_salvage done;
 	struct err e = { 0 };
+	size_t told = 0;
+
+	if (old_one) {
+		memfs_mkdir(NEW);
+		memfs_copy(SEG1, NEW "/seg-00000001.log");
+	}
 
 	memfs_fail(fail, why);
-	if (!spool_salvage(S(OLD), &to, NULL, NULL, &done, &e) && e.kind == ERR_NONE)
+	if (!spool_salvage(S(OLD), &to, on_damage, &told, &done, &e) && e.kind == ERR_NONE)
 		abort();
 	memfs_fail(0, 0);
+	if (told != done.lost)
+		abort();
 }
 
 static void lay_out(unsigned flags, unsigned extras, struct slice summary, struct slice records)
@@ -401,7 +419,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	summary = slice_take(&in, n < in.n ? n : in.n);
 	lay_out(data[0], data[1], summary, in);
 	if (data[0] & 4)
-		salvage(fail, whys[why]);
+		salvage(data[0] & 64, fail, whys[why]);
 	else
 		open_often(data[0], fail, whys[why]);
 	return 0;
