@@ -60,6 +60,11 @@ struct json *json_read(struct slice text, struct err *e)
 	json_error_t why;
 	json_t *j;
 
+	/* The library takes one behind a number for nothing, and other readers do not. */
+	if (text.n && memchr(text.p, '\0', text.n)) {
+		err_set(e, ERR_INPUT, "JSON: a NUL byte");
+		return NULL;
+	}
 	if (!affordable(text, e))
 		return NULL;
 	j = json_loadb(text.n ? text.p : "", text.n, JSON_REJECT_DUPLICATES, &why);

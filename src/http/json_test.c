@@ -60,7 +60,9 @@ static void refused(void **state)
 		{ S("\xef\xbb\xbf{}"), "'[' or '{' expected" }, /* byte order mark */
 		{ S("{} x"), "end of file expected" },
 		{ S("{}{}"), "end of file expected" },
-		{ S("{}\0"), "end of file expected" },
+		{ S("{}\0"), "a NUL byte" },
+		{ S("[1\0]"), "a NUL byte" }, /* the library skips it behind a number */
+		{ S("{\"a\":-1.5e3\0,\"b\":2\0}"), "a NUL byte" },
 		{ S("{\"a\":1,\"a\":2}"), "duplicate object key" },
 		{ S("{\"a\":1,\"\\u0061\":2}"), "duplicate object key" },
 		{ S("{\"a\":1,}"), "string or '}' expected" },
@@ -80,7 +82,8 @@ static void refused(void **state)
 		{ S("[\"\\ud800\"]"), "invalid Unicode '\\uD800'" },
 		{ S("[\"\\u0000\"]"), "\\u0000 is not allowed without JSON_ALLOW_NUL" },
 		{ S("{\"a\\u0000b\":1}"), "NUL byte in object key not supported" },
-		{ S("[\"a\0b\"]"), "control character 0x0" },
+		{ S("[\"a\0b\"]"), "a NUL byte" },
+		{ S("[\"a\001b\"]"), "control character 0x1" },
 		{ S("[\"a\nb\"]"), "unexpected newline" },
 		{ S("[\"\\x\"]"), "invalid escape" },
 		{ S("[\"a"), "premature end of input" },
