@@ -1,6 +1,7 @@
 /* Any bytes as a message: what is accepted comes out whole, in order, and stays accepted.
  * First byte: bit 0 whole, bit 1 SMTPUTF8, bit 2 hostile facts of where it came from, taken from
- * the message, bit 3 narrow limits, bit 4 an authserv-id of its own, bit 5 one recipient. */
+ * the message, bit 3 narrow limits, bit 4 an authserv-id of its own, bit 5 one recipient, bit 6
+ * little memory, bit 7 little room for the new head; how little follows from the length. */
 #include "base/must.h"
 #include "mime/submit.h"
 
@@ -107,7 +108,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct slice in = slice(data, size);
 	struct mime_facts facts;
 	struct mime_refusal why = { 0 };
-	struct arena a;
+	struct arena a, b;
 	struct buf out;
 	bool whole;
 
@@ -126,13 +127,15 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		limits.fields_max = 4;
 		limits.received_max = 2;
 	}
-	arena_init(&a, 4 << 20);
-	buf_init(&out, 1 << 20);
+	arena_init(&a, data[0] & 64 ? size * 53 % 6000 : 4 << 20);
+	arena_init(&b, 4 << 20);
+	buf_init(&out, data[0] & 128 ? size * 37 % 1500 : 1 << 20);
 	if (mime_finish(&f, &limits, in, whole, &a, &out, &facts, &why))
-		check_finished(&f, limits, in, whole, buf_slice(&out), &facts, &a);
+		check_finished(&f, limits, in, whole, buf_slice(&out), &facts, &b);
 	else
 		check_refused(&why);
 	buf_done(&out);
 	arena_done(&a);
+	arena_done(&b);
 	return 0;
 }

@@ -5,7 +5,7 @@
  *
  * Byte 0, bit 0: with a summary; bit 1: with a second segment; bit 2: salvage instead; bit 3:
  * leave checksums as they are; bit 4: the last two bytes say which call fails, and how; bit 5: a
- * body in a file of its own; bit 6: settle, and put one more (salvage: into what is not new); bit
+ * body in a file of its own; bit 6: settle, and put one more (salvage: into a new spool); bit
  * 7: the call fails then, not before. Byte 1: what else lies in the directory (strew). Then the
  * length of the summary (2 bytes, little-endian), the summary, and the segment. Checksums are put
  * right before use, record by record, as far as the lengths lead: else nothing would ever be
@@ -133,7 +133,13 @@ static void strew(unsigned how)
 
 	switch (how & 7) {
 	case 0: break;
-	case 1: memfs_put(OLD "/stray\x01 name", "x", 1); break;
+	case 1:
+		memfs_put(OLD "/stray\x01 name\xff", "x", 1);
+		memfs_put(OLD "/seg-0000000G.log", "x", 1);
+		memfs_put(OLD "/xeg-00000001.log", "x", 1);
+		memfs_put(OLD "/seg-00000001xlog", "x", 1);
+		memfs_put(OLD "/seg-0000abcd.sum", "x", 1);
+		break;
 	case 2:
 		segment_header(second, 2, 1000, 0x22);
 		memfs_put(SEG2, second, sizeof second);
@@ -157,10 +163,13 @@ static void strew(unsigned how)
 			  "5 AAAAAAAAAAAAAAAAAAAAAA seg-00000001-1024\nit was so\n", 53);
 	if (how & 64)
 		memfs_put(OLD "/large/AAAAAAAAAAAAAAAAAAAAAA", "x", 1);
+	if (how & 64)
+		memfs_put(OLD "/large/no-id", "x", 1);
 	if (how & 128) {
 		memfs_put(OLD "/spare-0.log", second, sizeof second);
 		memfs_put(OLD "/new.log", "half", 4);
-		memfs_put(OLD "/damaged/bad.note", "", 0);
+		memfs_put(OLD "/damaged/empty.note", "", 0);
+		memfs_put(OLD "/damaged/bad.note", "no", 2);
 	}
 }
 
@@ -419,7 +428,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	summary = slice_take(&in, n < in.n ? n : in.n);
 	lay_out(data[0], data[1], summary, in);
 	if (data[0] & 4)
-		salvage(data[0] & 64, fail, whys[why]);
+		salvage(!(data[0] & 64), fail, whys[why]);
 	else
 		open_often(data[0], fail, whys[why]);
 	return 0;
