@@ -1,5 +1,5 @@
 /* spool/recover.c -- what a start finds: summaries of the segments that are full, every record of
- * the last one; what is unsound is set aside.
+ * the last one; what is unsound is set aside, what is another spool's moved away.
  *
  * It changes nothing in a segment, so a second start after a crash, or a crash during a start,
  * finds the same. */
@@ -307,6 +307,16 @@ static bool find_segments(struct spool *s, uint32_t **ret, size_t *ret_n, struct
 	return true;
 }
 
+/* A stranger may hold somebody's mail, and its number may be the next of ours. */
+static bool move_away(struct spool *s, const char *name, const struct segment *seg, struct err *e)
+{
+	char to[64];
+
+	snprintf(to, sizeof to, "foreign-%s-%08x", name, (unsigned)siphash(seg->key, S("aside")));
+	return s->salvage || !renameat(s->dir, name, s->damaged_dir, to) ||
+	       err_set(e, ERR_LATER, "spool: %s: %s", name, strerror(errno));
+}
+
 /* Opens one; one that is not of this spool, or (for salvage) unsound, is passed over. */
 static bool open_one(struct spool *s, uint32_t number, struct err *e)
 {
@@ -328,11 +338,13 @@ static bool open_one(struct spool *s, uint32_t number, struct err *e)
 		return true;
 	}
 	if (memcmp(&seg.uuid, &s->uuid, sizeof seg.uuid) || seg.number != number) {
+		bool ok = move_away(s, name, &seg, e);
+
 		foreign(s, name,
 			seg.number == number ? "a segment of another spool"
 					     : "a copy of another segment");
 		segment_close(&seg);
-		return true;
+		return ok;
 	}
 	if (seg.half)
 		log_note(s, name, "one of the segment's two headers is unsound; the other serves",
