@@ -7,9 +7,11 @@
 #include "spool/index.h"
 #include "spool/slab.h"
 
-#define NONE        UINT32_MAX
-#define MULTI       0x80000000u /* a delivery's number: in `multi`, else it is its entry's */
-#ifndef BY_ID_LEAST /* fuzzing opens a spool a thousand times a second: smaller there */
+#define NONE  UINT32_MAX
+#define MULTI 0x80000000u /* a delivery's number: in `multi`, else it is its entry's */
+
+/* Less for fuzzing, which opens a spool a thousand times a second. */
+#ifndef BY_ID_LEAST
 #define BY_ID_LEAST 1024u
 #endif
 
