@@ -10,7 +10,6 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
-#include <sys/types.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
@@ -43,7 +42,6 @@ struct mem_dir {
 	struct dirent64 entry;
 };
 
-void *__real_malloc(size_t n);
 void *__real_realloc(void *p, size_t n);
 
 static struct file files[N_FILES];
@@ -53,7 +51,6 @@ static int n_files, n_names;
 static uint64_t random_state;
 static unsigned fail_in;
 static int fail_why;
-static bool fail_was;
 
 #define MUST_BE(x)                                                                                 \
 	do {                                                                                       \
@@ -67,12 +64,6 @@ void memfs_fail(unsigned n, int why)
 {
 	fail_in = n;
 	fail_why = why;
-	fail_was = false;
-}
-
-bool memfs_failed(void)
-{
-	return fail_was;
 }
 
 /* True: this call is the one that fails. */
@@ -80,7 +71,6 @@ static bool fails(void)
 {
 	if (!fail_in || --fail_in)
 		return false;
-	fail_was = true;
 	errno = fail_why == EINTR || !fail_why ? EIO : fail_why;
 	return true;
 }
@@ -303,32 +293,18 @@ char *memfs_at(const char *path, size_t *ret_n)
 
 	if (file < 0 || files[file].dir)
 		return NULL;
-	set_size(&files[file], files[file].n); /* an empty one has no memory yet */
 	*ret_n = files[file].n;
-	return files[file].data ? files[file].data : (char *)&files[file];
-}
-
-void memfs_cut(const char *path, size_t n)
-{
-	int file = file_at(path);
-
-	MUST_BE(file >= 0 && n <= files[file].n);
-	files[file].n = n;
+	return files[file].data;
 }
 
 bool memfs_copy(const char *from, const char *to)
 {
 	size_t n;
-	char *p = memfs_at(from, &n), *own;
+	char *p = memfs_at(from, &n);
 
-	if (!p)
-		return false;
-	own = __real_malloc(n + 1);
-	MUST_BE(own);
-	memcpy(own, p, n);
-	memfs_put(to, own, n);
-	free(own);
-	return true;
+	if (p)
+		memfs_put(to, p, n);
+	return p;
 }
 
 /* -- the calls --
@@ -420,15 +396,6 @@ WRAP(int, close, int fd)
 	return 0;
 }
 
-WRAP(int, dup, int fd)
-{
-	struct open_file *o = fd_at(fd);
-
-	if (!o)
-		return __real_dup(fd);
-	return fails() ? -1 : new_fd(o->file, o->flags);
-}
-
 static ssize_t read_at(const struct file *f, size_t at, void *to, size_t n)
 {
 	ssize_t got;
@@ -506,19 +473,16 @@ WRAP(int, fdatasync, int fd)
 
 WRAP(int, flock, int fd, int how)
 {
-	(void)how;
-	return __wrap_fsync(fd);
+	return how ? __wrap_fsync(fd) : 0;
 }
 
 WRAP(int, fchmod, int fd, mode_t mode)
 {
-	(void)mode;
-	return __wrap_fsync(fd);
+	return mode ? __wrap_fsync(fd) : 0;
 }
 
 WRAP(int, posix_fadvise64, int fd, off_t at, off_t n, int how)
 {
-	(void)fd, (void)at, (void)n, (void)how;
 	return 0;
 }
 
@@ -564,7 +528,6 @@ WRAP(int, fstat64, int fd, struct stat *st)
 
 WRAP(int, fstatat64, int at, const char *name, struct stat *st, int flags)
 {
-	(void)flags;
 	return tell(file_of(number_behind(at), name), st);
 }
 
@@ -583,7 +546,6 @@ WRAP(int, mkdirat, int at, const char *name, mode_t mode)
 {
 	int dir = number_behind(at);
 
-	(void)mode;
 	if (fails())
 		return -1;
 	if (file_of(dir, name) >= 0) {
@@ -612,7 +574,6 @@ WRAP(int, unlinkat, int at, const char *name, int flags)
 {
 	int i = find(number_behind(at), name, (unsigned)strlen(name));
 
-	(void)flags;
 	if (fails())
 		return -1;
 	if (i < 0) {
@@ -648,7 +609,6 @@ WRAP(int, linkat, int at, const char *from, int to, const char *name, int flags)
 	int dir = number_behind(to);
 	unsigned fd;
 
-	(void)at, (void)flags;
 	MUST_BE(sscanf(from, "/proc/self/fd/%u", &fd) == 1);
 	if (fails())
 		return -1;
@@ -714,7 +674,6 @@ WRAP(int, closedir, DIR *d)
 
 WRAP(ssize_t, getrandom, void *to, size_t n, unsigned flags)
 {
-	(void)flags;
 	if (fails())
 		return -1;
 	for (size_t i = 0; i < n; i++) {

@@ -1,8 +1,8 @@
 /* tests/fuzz/memfs.h -- a file system in memory under the spool, for fuzzing.
  *
  * The linker sends the calls the spool makes (memfs.c has the list; meson.build wraps them) here.
- * Paths that begin with MEMFS_ROOT live in memory, everything else goes to the real calls. That is
- * fifty times as fast as tmpfs, random numbers repeat, and any one call can be made to fail. */
+ * Paths that begin with MEMFS_ROOT live in memory, everything else goes to the real calls. Random
+ * numbers repeat, and any one call can be made to fail. */
 #ifndef FUZZ_MEMFS_H
 #define FUZZ_MEMFS_H
 
@@ -16,17 +16,13 @@ void memfs_reset(void);
 void memfs_mkdir(const char *path);
 /* Makes or replaces a file. */
 void memfs_put(const char *path, const void *bytes, size_t n);
-/* Bytes of a file, to look at and to spoil; NULL: there is none. */
+/* Bytes of a file, to look at and to spoil; NULL: there are none. */
 char *memfs_at(const char *path, size_t *ret_n);
-/* Cuts a file short. */
-void memfs_cut(const char *path, size_t n);
 /* Gives a file a second name with bytes of its own. */
 bool memfs_copy(const char *from, const char *to);
 
 /* The nth call from now on, allocations among them, fails once with this errno; EINTR and 0 are
  * for reads and writes: 0 makes them short. n = 0: none does. */
 void memfs_fail(unsigned n, int why);
-/* Whether the call that was to fail has been made. */
-bool memfs_failed(void);
 
 #endif
