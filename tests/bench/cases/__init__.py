@@ -1,0 +1,1 @@
+"""The rows of docs/benchmarks.md, each a function of its own."""
