@@ -15,16 +15,13 @@ from aiosmtpd.smtp import SMTP, AuthResult
 
 from . import paths
 from .raw import wait_for
+from .tree import Tree, Unavailable
 
 
 # aiosmtpd warns of what is done here on purpose: AUTH inside implicit TLS.
 logging.getLogger("mail.log").setLevel(logging.CRITICAL)
 logging.getLogger("mail.debug").setLevel(logging.CRITICAL)
 warnings.filterwarnings("ignore", module="aiosmtpd")
-
-
-class Unavailable(Exception):
-    """A peer cannot run here; the text says why. The test is skipped, visibly."""
 
 
 def free_ports(n, host="127.0.0.1"):
@@ -249,35 +246,36 @@ class Line:
 
 POSTFIX_DIRS = ("active", "bounce", "corrupt", "defer", "deferred", "flush", "hold", "incoming",
                 "private", "saved", "trace")
+POSTFIX_PACKAGES = ("postfix", "libsasl2-modules", "sasl2-bin")
+POSTFIX_USERS = (("postfix", 20001), ("postdrop", 20002), ("mail", 20003))
+
+
+def postfix_dirs(dir):
+    """An instance's directories, as its own set-up script would make them."""
+    for d in ("etc", "queue", "data", "mail", "log"):
+        os.makedirs(f"{dir}/{d}")
+    for d in POSTFIX_DIRS:
+        os.makedirs(f"{dir}/queue/{d}", 0o700)
+        os.chown(f"{dir}/queue/{d}", 20001, 0)
+    for d, mode in (("maildrop", 0o730), ("public", 0o710)):
+        os.makedirs(f"{dir}/queue/{d}")
+        os.chown(f"{dir}/queue/{d}", 20001, 20002)
+        os.chmod(f"{dir}/queue/{d}", mode)
+    os.makedirs(f"{dir}/queue/pid")
+    os.chown(f"{dir}/data", 20001, 0)
 
 
 class Postfix:
     """A real Postfix that takes everything into one Maildir: Debian's package, unpacked under
-    build/peers by fetch-postfix and run in a chroot there, so that the system is not touched."""
+    build/peers by fetch-tree and run in a chroot there, so that the system is not touched."""
 
     def __init__(self, tls=True, user=None, password=None, require_tls=False, settings=None):
-        if os.geteuid() != 0:
-            raise Unavailable("Postfix needs root (its master changes to its own user)")
-        base = os.path.join(paths.BUILD, "peers/postfix")
-        subprocess.run([f"{paths.TESTS}/lab/fetch-postfix", base], check=True,
-                       stdout=subprocess.DEVNULL)
-        self.root = os.path.join(base, "root")
+        self.root = Tree("postfix", POSTFIX_PACKAGES, POSTFIX_USERS).root
         self.port = free_ports(1)[0]
         self.inst = f"/inst/{self.port}"
         self.dir = self.root + self.inst
         self.auth = None
-        self.prepare_root()
-        for d in ("etc", "queue", "data", "mail", "log"):
-            os.makedirs(f"{self.dir}/{d}")
-        for d in POSTFIX_DIRS:
-            os.makedirs(f"{self.dir}/queue/{d}", 0o700)
-            os.chown(f"{self.dir}/queue/{d}", 20001, 0)
-        for d, mode in (("maildrop", 0o730), ("public", 0o710)):
-            os.makedirs(f"{self.dir}/queue/{d}")
-            os.chown(f"{self.dir}/queue/{d}", 20001, 20002)
-            os.chmod(f"{self.dir}/queue/{d}", mode)
-        os.makedirs(f"{self.dir}/queue/pid")
-        os.chown(f"{self.dir}/data", 20001, 0)
+        postfix_dirs(self.dir)
         os.chown(f"{self.dir}/mail", 20003, 20003)
         self.cert, key = make_cert(f"{self.dir}/etc", "postfix.example", stem="smtpd")
         conf = {
@@ -321,30 +319,6 @@ class Postfix:
             text = self.log()
             self.stop()
             raise AssertionError(f"Postfix does not start:\n{text}") from None
-
-    def prepare_root(self):
-        for d in ("dev", "etc", "tmp", "var/log", "usr/lib/zoneinfo"):
-            os.makedirs(f"{self.root}/{d}", exist_ok=True)
-        try:
-            for name, minor in (("null", 3), ("random", 8), ("urandom", 9)):
-                path = f"{self.root}/dev/{name}"
-                if not os.path.exists(path):
-                    os.mknod(path, 0o666 | 0o020000, os.makedev(1, minor))
-                    os.chmod(path, 0o666)
-        except FileExistsError:
-            pass                      # another scenario was quicker
-        except PermissionError:
-            raise Unavailable("Postfix needs /dev/null in its chroot, and mknod is not permitted"
-                              ) from None
-        for name, text in (
-                ("passwd", "root:x:0:0::/:/bin/sh\nnobody:x:65534:65534::/:/bin/false\n"
-                           "postfix:x:20001:20001::/:/bin/false\nmail:x:20003:20003::/:/bin/false\n"),
-                ("group", "root:x:0:\nnogroup:x:65534:\npostfix:x:20001:\npostdrop:x:20002:\n"
-                          "mail:x:20003:\n"),
-                ("hosts", "127.0.0.1 localhost\n"), ("nsswitch.conf", "passwd: files\n"),
-                ("resolv.conf", "")):
-            with open(f"{self.root}/etc/{name}", "w", encoding="utf-8") as f:
-                f.write(text)
 
     def greets(self):
         if self.process.poll() is not None:

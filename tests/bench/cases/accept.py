@@ -11,6 +11,9 @@ COLUMNS = (("messages/s", "rate"), ("server CPU us/message", "server_us"),
            ("p99 ms", lambda r: r["latency_us"]["p99"] / 1000))
 
 
+WARM = 500
+
+
 def interleaved(setup, servers, rounds, measure, say):
     """Each server once a round, started anew: {name: [figures of each round]}."""
     got = {}
@@ -19,6 +22,8 @@ def interleaved(setup, servers, rounds, measure, say):
             server = make(os.path.join(procs.WORK, f"{make.name}-{i}"), cert=setup.cert)
             with server:
                 r = measure(server)
+                if server.remark and server.remark not in setup.remarks:
+                    setup.remarks.append(server.remark)
             got.setdefault(server.name, []).append(r)
             say(f"  round {i + 1} {server.name:9} {r['rate']:9,.0f}/s  server "
                 f"{r['server_us']:7.0f} us/message  generator {r['cpu_percent']:3.0f} % CPU")
@@ -29,7 +34,7 @@ def warm_then(count, fast=(), slow_count=None, **options):
     """A measure: some messages that do not count, then the work."""
     def measure(server):
         n = count if server.name in fast or not slow_count else slow_count
-        load(server, messages=200, connections=10, per_connection=20)
+        load(server, messages=WARM, connections=options["connections"], per_connection=20)
         return load(server, messages=n, **options)
     return measure
 

@@ -47,6 +47,21 @@ def stop(process, seconds=20):
     return process.returncode
 
 
+def wait_gone(pids, seconds=10):
+    """Descendants of a server that has ended; the last of them by force."""
+    end = time.monotonic() + seconds
+    for sig in (0, signal.SIGTERM, signal.SIGKILL):
+        while pids and time.monotonic() < end:
+            pids = [p for p in pids if os.path.exists(f"/proc/{p}/exe")]
+            time.sleep(0.02)
+        for p in pids if sig else ():
+            try:
+                os.kill(p, sig)
+            except ProcessLookupError:
+                pass
+        end = time.monotonic() + 2
+
+
 def wait_for(what, seconds, fn, pause=0.02):
     end = time.monotonic() + seconds
     while True:
@@ -74,20 +89,17 @@ def tree(pid):
 
 
 def cpu_seconds(pid):
-    """Of a tree; of children that ended too, when somebody waited for them. For a single process
-    its own clock, in nanoseconds; for more the kernel's sums, in ticks."""
-    pids, total = tree(pid), 0.0
-    if len(pids) == 1:
-        try:
-            return time.clock_gettime(~pid << 3 | 2)
-        except OSError:
-            raise Broken(f"process {pid} is gone") from None
-    for p in pids:
+    """Of a tree: each process by its own clock, in nanoseconds, and with it the children that it
+    has waited for, in ticks."""
+    total = 0.0
+    for p in tree(pid):
         try:
             with open(f"/proc/{p}/stat", encoding="utf-8") as f:
-                total += sum(int(x) for x in f.read().rpartition(")")[2].split()[11:15]) / TICK
+                total += sum(int(x) for x in f.read().rpartition(")")[2].split()[13:15]) / TICK
+            total += time.clock_gettime(~p << 3 | 2)
         except OSError:
-            pass
+            if p == pid:
+                raise Broken(f"process {pid} is gone") from None
     return total
 
 

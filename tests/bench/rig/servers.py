@@ -18,6 +18,8 @@ class Server:
     name = "?"
     tls, user, secret = "starttls", "apikey", "secret"
     sender, to = "bench@shop.example", "rcpt@sink.example"
+    load_options = {}
+    remark = None           # what is not alike for it
     process = None
 
     def __init__(self, dir, sink=None, sink_tls=False, cpus=procs.SERVER_CPU, cert=None):
@@ -58,13 +60,13 @@ class Server:
 
     def log(self):
         try:
-            with open(os.path.join(self.dir, "log"), encoding="utf-8", errors="replace") as f:
+            with open(os.path.join(self.dir, "server.log"), encoding="utf-8", errors="replace") as f:
                 return f.read()[-4000:]
         except OSError:
             return ""
 
     def log_file(self):
-        return open(os.path.join(self.dir, "log"), "ab")
+        return open(os.path.join(self.dir, "server.log"), "ab")
 
 
 class Ceiling(Server):

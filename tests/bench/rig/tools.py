@@ -29,7 +29,7 @@ def load_argv(server, options):
     argv += ["--tls", server.tls]
     if server.user:
         argv += ["--user", server.user, "--secret", server.secret]
-    for name, value in options.items():
+    for name, value in {**options, **server.load_options}.items():
         argv.append("--" + name.replace("_", "-"))
         if value is not True:
             argv.append(value)

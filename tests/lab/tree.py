@@ -1,0 +1,62 @@
+"""A tree to chroot into with a mail server of Debian's in it: unpacked, never installed."""
+import os
+import subprocess
+
+from . import paths
+
+BASE_USERS = (("root", 0), ("nobody", 65534))
+
+
+class Unavailable(Exception):
+    """A peer cannot run here; the text says why. The test is skipped, visibly."""
+
+
+class Tree:
+    """packages are unpacked under build/peers/NAME with the libraries they need. users: names and
+    numbers beyond root and nobody; each has a group of the same name and number."""
+
+    def __init__(self, name, packages, users=()):
+        if os.geteuid() != 0:
+            raise Unavailable(f"{name} needs root: chroot, and users of its own")
+        base = os.path.join(paths.BUILD, "peers", name)
+        p = subprocess.run([f"{paths.TESTS}/lab/fetch-tree", base, *packages], check=False,
+                           stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        if p.returncode:
+            raise Unavailable(f"{name} could not be fetched: {p.stderr.decode()[-300:]}")
+        self.root = os.path.join(base, "root")
+        self.make_dev(name)
+        self.make_etc([*BASE_USERS, *users])
+
+    def make_dev(self, name):
+        for d in ("dev", "etc", "proc", "run", "tmp", "var/log", "usr/lib/zoneinfo"):
+            os.makedirs(f"{self.root}/{d}", exist_ok=True)
+        try:
+            for node, minor in (("null", 3), ("random", 8), ("urandom", 9)):
+                path = f"{self.root}/dev/{node}"
+                if not os.path.exists(path):
+                    os.mknod(path, 0o666 | 0o020000, os.makedev(1, minor))
+                    os.chmod(path, 0o666)
+        except FileExistsError:
+            pass                      # another scenario was quicker
+        except PermissionError:
+            raise Unavailable(f"{name} needs /dev/null in its chroot, and mknod is not permitted"
+                              ) from None
+
+    def make_etc(self, users):
+        for file, text in (
+                ("passwd", "".join(f"{u}:x:{n}:{n}::/:/bin/false\n" for u, n in users)),
+                ("group", "".join(f"{u}:x:{n}:\n" for u, n in users)),
+                ("hosts", "127.0.0.1 localhost\n"),
+                ("nsswitch.conf", "passwd: files\ngroup: files\nhosts: files\n"),
+                ("resolv.conf", "")):
+            with open(f"{self.root}/etc/{file}", "w", encoding="utf-8") as f:
+                f.write(text)
+
+    def path(self, inside):
+        return self.root + inside
+
+    def argv(self, *command):
+        return ["chroot", self.root, *command]
+
+    def run(self, *command, **more):
+        return subprocess.run(self.argv(*command), check=True, stdout=subprocess.DEVNULL, **more)
