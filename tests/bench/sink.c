@@ -2,8 +2,9 @@
  *
  *     sink --port 2525 [--cert FILE --key FILE [--implicit]] [--delay MS] [--hang] [--reject CODE]
  *
- * Prints one line of JSON at SIGTERM, SIGINT or when its input ends. Messages that load.c made
- * bear the time at which they were sent: how long each was on its way is reported, too. */
+ * Prints one line of JSON at SIGTERM, SIGINT or when its input ends, and a short one at SIGUSR1.
+ * Messages that load.c made bear the time at which they were sent: how long each was on its way is
+ * reported, too. */
 #include "server.h"
 
 #include <getopt.h>
@@ -24,12 +25,14 @@ static struct late *late;
 static size_t late_first, late_n, late_cap;
 static uint64_t delay_us, first_us, last_us;
 static struct samples way;
-static volatile sig_atomic_t stop;
+static volatile sig_atomic_t stop, asked;
 
 static void on_signal(int sig)
 {
-	(void)sig;
-	stop = 1;
+	if (sig == SIGUSR1)
+		asked = 1;
+	else
+		stop = 1;
 }
 
 /* Message-ID: <NNNNNNNNNN.TTTTTTTTTTTTTTTT@ as load.c writes it. A head that comes in two pieces
@@ -124,6 +127,15 @@ static void report(struct server *s)
 	fflush(stdout);
 }
 
+static void progress(struct server *s)
+{
+	asked = 0;
+	printf("{\"messages\":%llu,\"first_us\":%llu,\"last_us\":%llu}\n",
+	       (unsigned long long)s->messages, (unsigned long long)first_us,
+	       (unsigned long long)last_us);
+	fflush(stdout);
+}
+
 static const struct option names[] = {
 	{ "address", 1, NULL, 'a' }, { "port", 1, NULL, 'p' },     { "cert", 1, NULL, 'c' },
 	{ "key", 1, NULL, 'k' },     { "implicit", 0, NULL, 'i' }, { "delay", 1, NULL, 'd' },
@@ -161,11 +173,14 @@ int main(int argc, char **argv)
 		s.tls = tls_for_server(cert, key);
 	signal(SIGTERM, on_signal);
 	signal(SIGINT, on_signal);
+	signal(SIGUSR1, on_signal);
 	signal(SIGPIPE, SIG_IGN);
 	files_max();
 	server_open(&s, address, port);
 	do {
 		wait = answer_late();
+		if (asked)
+			progress(&s);
 	} while ((server_round(&s, wait >= 0 && wait < 100 ? wait : 100) || !input_ended()) &&
 		 !stop);
 	report(&s);

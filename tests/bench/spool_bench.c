@@ -1,6 +1,7 @@
 /* tests/bench/spool_bench.c -- what the spool costs: the figures of docs/spool.md.
  *
  *     spool_bench DIRECTORY [BACKLOG]
+ *     spool_bench DIRECTORY commit N      what one commit of N such messages takes, as JSON
  *
  * On a directory of its own: put and settle 4 KiB messages in batches of 1, 25 and 100; then a
  * backlog (1,000,000 unless told) to one dead destination: its memory, count, list, reopening,
@@ -241,16 +242,42 @@ static void backlog(uint64_t n)
 	looks();
 }
 
+static void commits_of(size_t n)
+{
+	enum { TIMES = 300 };
+	double w[TIMES];
+
+	must(n >= 1 && n <= BATCH_MAX, "N: 1 to 100");
+	for (int i = 0; i < TIMES; i++) {
+		double w0 = wall();
+
+		put(made, n, S("live.test"));
+		w[i] = wall() - w0;
+		drop(made, n);
+		made += n;
+	}
+	qsort(w, TIMES, sizeof *w, by_value);
+	printf("{\"batch\":%zu,\"p50\":%.1f,\"p90\":%.1f,\"p99\":%.1f}\n", n, w[TIMES / 2],
+	       w[TIMES * 9 / 10], w[TIMES * 99 / 100]);
+}
+
 int main(int argc, char **argv)
 {
+	bool commits = argc == 4 && !strcmp(argv[2], "commit");
 	char dir[3000];
 
-	must(argc == 2 || argc == 3, "usage: spool_bench DIRECTORY [BACKLOG]");
+	must(argc == 2 || argc == 3 || commits, "usage: spool_bench DIRECTORY [BACKLOG]");
 	snprintf(dir, sizeof dir, "%s/spool-bench", argv[1]);
 	nftw(dir, remove_one, 16, FTW_DEPTH | FTW_PHYS);
 	conf = (struct spool_conf){ .path = slice_str(dir), .hash_key = { 3, 4 } };
 	memset(body, 'x', sizeof body);
 	open_spool();
+	if (commits) {
+		commits_of(strtoul(argv[3], NULL, 10));
+		b->close(spool);
+		nftw(dir, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+		return 0;
+	}
 	printf("| what | batch | wall us/message (range) | CPU us/message (range) "
 	       "|\n|---|---|---|---|\n");
 	batches("fresh");

@@ -1,7 +1,7 @@
 """How fast mail is taken: queues held, nothing goes out."""
 import os
 
-from rig import procs
+from rig import limits, procs
 from rig.figures import Case, ratios
 from rig.tools import BUSY, load
 
@@ -22,8 +22,7 @@ def interleaved(setup, servers, rounds, measure, say):
             server = make(os.path.join(procs.WORK, f"{make.name}-{i}"), cert=setup.cert)
             with server:
                 r = measure(server)
-                if server.remark and server.remark not in setup.remarks:
-                    setup.remarks.append(server.remark)
+            setup.remark(server)
             got.setdefault(server.name, []).append(r)
             say(f"  round {i + 1} {server.name:9} {r['rate']:9,.0f}/s  server "
                 f"{r['server_us']:7.0f} us/message  generator {r['cpu_percent']:3.0f} % CPU")
@@ -70,6 +69,43 @@ def accept_one(setup, say):
         case.row(who, rounds)
     case.at_most("server CPU per message, Signet / ceiling", 1.25,
                  ratios(got["signet"], got["ceiling"], "server_us"))
+    told_busy(case, got)
+    return case
+
+
+def accept_64k(setup, say):
+    return large(setup, say, "accept-64k", 64 << 10, 3000, 500, 20)
+
+
+def accept_10m(setup, say):
+    return large(setup, say, "accept-10m", 10 << 20, 80, 20, 4)
+
+
+def large(setup, say, name, size, count, slow_count, connections):
+    case = Case(name, f"accept, bodies of {size >> 10:,} KiB, {connections} connections, "
+                      "STARTTLS + AUTH, one core, queue held")
+    mb = size / 1e6
+    case.table(("messages/s", "rate"), ("MB/s", lambda r: r["rate"] * mb), *COLUMNS[1:4],
+               ("server CPU us/MB", lambda r: r["server_us"] / mb))
+
+    def measure(server):
+        load(server, messages=2 * connections, connections=connections, per_connection=2,
+             size=size, limit=60)
+        return load(server, messages=count if server.name in OURS else slow_count, size=size,
+                    connections=connections, per_connection=100, limit=120)
+
+    got = interleaved(setup, setup.servers(), setup.rounds, measure, say)
+    for who, rounds in got.items():
+        case.row(who, rounds)
+    disk, aes = limits.disk_mb(), limits.aes_mb()
+    rate = case.cell(got["signet"], lambda r: r["rate"] * mb)
+    least = min(("the disk", disk), ("AES", aes), key=lambda x: x[1].median)
+    case.note(f"the disk alone, 1 MiB and a sync each: {disk.text(' MB/s')}; "
+              f"AES-256-GCM on one core, one pass: {aes.text(' MB/s')}")
+    case.note(f"Signet reaches {rate.median / least[1].median:.2f} of what {least[0]} alone does, "
+              f"{rate.median / disk.median:.2f} of the disk")
+    case.at_least("Signet / ceiling, which has the same disk and AES", 0.75,
+                  ratios(got["signet"], got["ceiling"], "rate"))
     told_busy(case, got)
     return case
 

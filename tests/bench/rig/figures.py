@@ -105,6 +105,6 @@ class Case:
                 f.write(text)
 
 
-def ratios(over, under, key):
+def ratios(over, under, key, under_key=None):
     """Round by round, so that a noisy minute hits both sides."""
-    return Spread([a[key] / b[key] for a, b in zip(over, under)])
+    return Spread([a[key] / b[under_key or key] for a, b in zip(over, under)])

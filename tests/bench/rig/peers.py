@@ -146,6 +146,7 @@ begin retry
 
 class Exim(Chrooted):
     name = "exim"
+    load_options = {"opening": 15}      # of 20 in its queue of new connections
     packages, users = ("exim4-daemon-light",), (("Debian-exim", 20011), ("mail", 20003))
 
     def start(self):
@@ -177,7 +178,8 @@ class OpenSMTPD(Chrooted):
     name = "opensmtpd"
     packages = ("opensmtpd",)
     users = (("opensmtpd", 20021), ("opensmtpq", 20022))
-    load_options = {"no_pipelining": True}      # it announces none
+    # It announces no pipelining, and its queue of new connections holds five.
+    load_options = {"no_pipelining": True, "opening": 4}
     tls, user = "none", None
     remark = "OpenSMTPD without TLS, AUTH and pipelining"
 

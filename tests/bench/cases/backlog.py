@@ -1,0 +1,166 @@
+"""A long queue that does not move, and a site that hangs: what the rest notices of them."""
+import os
+import time
+
+from rig import procs
+from rig.figures import Case, Spread
+from rig.servers import Signet
+from rig.tools import Sink, free_port, load, listening
+
+from .onward import measure
+
+SMALL = 1024       # of a waiting message, so that a million of them is two gigabytes
+FILL = {"connections": 50, "per_connection": 0, "size": SMALL, "next": True}
+
+
+def hop(port):
+    return {"type": "smarthost", "host": "127.0.0.1", "port": str(port), "tls": "none"}
+
+
+class Sites:
+    """Signet with mail for dead.example to one port and all else to a sink."""
+
+    def __init__(self, setup, name, dead):
+        self.live = Sink()
+        self.server = Signet(os.path.join(procs.WORK, name), cert=setup.cert, routes={
+            ("route", "dead"): {"domains": ["dead.example"], **hop(dead)},
+            ("route", "live"): {"domains": ["*"], **hop(self.live.port)}})
+
+    def __enter__(self):
+        try:
+            self.server.__enter__()
+        except BaseException:
+            self.live.stop()
+            raise
+        return self
+
+    def __exit__(self, *_):
+        self.server.__exit__()
+        self.live.stop()
+
+    def fill(self, n, domain="dead.example"):
+        return load(self.server, to=f"rcpt@{domain}", messages=n, limit=900, **FILL)
+
+    def accept(self, rounds=3):
+        """Messages a second taken for the dead site."""
+        return Spread([load(self.server, to="rcpt@dead.example", messages=10000, connections=50,
+                            per_connection=100, size=4096)["rate"] for _ in range(rounds)])
+
+    def way(self, n, rate):
+        """Seconds from the end of data to the sink, of n messages at this rate: p50, p99, max."""
+        self.live.stop()
+        self.live = Sink(port=self.live.port)
+        load(self.server, messages=n, rate=rate, connections=20, size=4096)
+        self.live.wait(n, 120, self.server)
+        told = self.live.stop()["way_us"]
+        self.live = Sink(port=self.live.port)
+        return {k: told[k] / 1e6 for k in ("p50", "p99", "max")}
+
+
+def million(setup, say):
+    n, dead = setup.queue, free_port()
+    case = Case("million", f"a queue of {n:,} messages of 1 KiB to a dead destination, one core")
+    with Sites(setup, "signet", dead) as s:
+        server = s.server
+        load(server, to="rcpt@dead.example", messages=500, connections=50, per_connection=10)
+        before = s.accept()
+        filled = s.fill(n - 30500)
+        say(f"  filled at {filled['rate']:,.0f}/s")
+        kept = server.count()["messages"]
+        if kept != n:
+            raise procs.Broken(f"{n} messages should wait, {kept} do")
+        at = time.monotonic()
+        server.count()
+        count = time.monotonic() - at
+        memory = procs.memory_kb(server.pid, "RssAnon", "RssShmem") / 1024
+        fresh = s.way(100, 20)
+        during = s.accept()
+        case.at_most("fresh mail handed on, the slowest of 100", 2, Spread([fresh["max"]]), " s")
+        case.at_least("accept rate / that of the empty queue", 0.8,
+                      Spread([during.median / before.median]))
+        case.note(f"accepted before {before.text('/s')}, with the queue {during.text('/s')}")
+        case.at_most("RssAnon + RssShmem", 400, Spread([memory]), " MB")
+        case.at_most("queue count", 1, Spread([count]), " s")
+        restart(case, s, dead)
+    return case
+
+
+def restart(case, s, dead):
+    """Stopped and started with the queue; the dead destination is alive now."""
+    s.server.stop()
+    revived = Sink(port=dead)
+    try:
+        at = time.monotonic()
+        s.server.start()
+        procs.wait_for("listening", 60, lambda: listening(s.server.port), 0.005)
+        listen = time.monotonic() - at
+        first = procs.wait_for("the first delivery", 60, lambda: revived.count()["first_us"], 0.01)
+        case.at_most("restart to listening", 3, Spread([listen]), " s")
+        case.at_most("restart to the first delivery", 10, Spread([first / 1e6 - at]), " s")
+        procs.stop(s.server.process, 60)
+    finally:
+        revived.stop()
+
+
+def drained(setup, say):
+    """put + delete is what end to end costs: the only way to have both in a real server."""
+    n, dead = setup.queue, free_port()
+    case = Case("drained", f"after {n:,} messages have waited and gone, beside a fresh spool, one "
+                           "core")
+    with Sites(setup, "signet", dead) as s:
+        s.fill(500, "live.example")
+        s.live.wait(500, 60, s.server)
+        rounds = {"fresh": figures(s, 500)}
+        s.fill(n)
+        say("  filled")
+        s.server.stop()
+        revived = Sink(port=dead)
+        try:
+            at = time.monotonic()
+            s.server.start()
+            procs.wait_for("listening", 60, lambda: listening(s.server.port))
+            revived.wait(n, 1200, s.server)
+            rate = n / (time.monotonic() - at)
+            case.note(f"drained at {rate:,.0f}/s")
+            say(f"  drained at {rate:,.0f}/s")
+            procs.wait_for("an empty queue", 60, lambda: s.server.count()["messages"] == 0)
+        finally:
+            revived.stop()
+        rounds["drained"] = figures(s, 500 + 30000)
+        case.table(("handed on/s", "through"), ("accepted/s", "rate"),
+                   ("server CPU us/message", "server_us"))
+        for who, r in rounds.items():
+            case.row(who, r)
+        a, b = ({k: case.cell(rounds[w], k).median for k in ("rate", "server_us")}
+                for w in ("fresh", "drained"))
+        case.at_least("accept rate, drained / fresh", 1 / 1.5, Spread([b["rate"] / a["rate"]]))
+        case.at_most("CPU of accept and delivery, drained / fresh", 1.5,
+                     Spread([b["server_us"] / a["server_us"]]))
+    return case
+
+
+def figures(s, seen):
+    return [measure(s.server, s.live, seen + 10000 * i, 10000) for i in range(3)]
+
+
+def hanging(setup, say):
+    case = Case("hanging", "a site that takes connections and says nothing with 100,000 messages, "
+                           "1,000 healthy messages beside it, one core")
+    port = free_port()
+    stuck = Sink(port=port, hang=True)
+    try:
+        with Sites(setup, "signet", port) as s:
+            s.way(200, 100)
+            without = [s.way(1000, 200) for _ in range(setup.rounds)]
+            s.fill(100000)
+            say("  100,000 messages wait")
+            beside = [s.way(1000, 200) for _ in range(setup.rounds)]
+    finally:
+        stuck.stop()
+    case.table(("queue time p50 ms", lambda r: r["p50"] * 1000),
+               ("p99 ms", lambda r: r["p99"] * 1000), ("max ms", lambda r: r["max"] * 1000))
+    case.row("without the hanging site", without)
+    case.row("beside it", beside)
+    p99 = [case.cell(r, "p99").median for r in (without, beside)]
+    case.at_most("p99, beside / without", 2, Spread([p99[1] / p99[0]]))
+    return case
