@@ -2,7 +2,8 @@
  *
  *     sink --port 2525 [--cert FILE --key FILE [--implicit]] [--delay MS] [--hang] [--reject CODE]
  *
- * Prints one line of JSON at SIGTERM, SIGINT or when its input ends, and a short one at SIGUSR1.
+ * Prints one line of JSON at SIGTERM, SIGINT or when its input ends, and a short one at SIGUSR1;
+ * at SIGUSR2 the same, with the times of the way since it was last asked for.
  * Messages that load.c made bear the time at which they were sent: how long each was on its way is
  * reported, too. */
 #include "server.h"
@@ -29,8 +30,8 @@ static volatile sig_atomic_t stop, asked;
 
 static void on_signal(int sig)
 {
-	if (sig == SIGUSR1)
-		asked = 1;
+	if (sig == SIGUSR1 || sig == SIGUSR2)
+		asked = sig;
 	else
 		stop = 1;
 }
@@ -129,10 +130,16 @@ static void report(struct server *s)
 
 static void progress(struct server *s)
 {
-	asked = 0;
-	printf("{\"messages\":%llu,\"first_us\":%llu,\"last_us\":%llu}\n",
+	printf("{\"messages\":%llu,\"first_us\":%llu,\"last_us\":%llu",
 	       (unsigned long long)s->messages, (unsigned long long)first_us,
 	       (unsigned long long)last_us);
+	if (asked == SIGUSR2) {
+		putchar(',');
+		samples_json(&way, "way_us", stdout);
+		way.n = 0;
+	}
+	asked = 0;
+	puts("}");
 	fflush(stdout);
 }
 
@@ -174,6 +181,7 @@ int main(int argc, char **argv)
 	signal(SIGTERM, on_signal);
 	signal(SIGINT, on_signal);
 	signal(SIGUSR1, on_signal);
+	signal(SIGUSR2, on_signal);
 	signal(SIGPIPE, SIG_IGN);
 	files_max();
 	server_open(&s, address, port);

@@ -1,6 +1,7 @@
 """How fast mail is taken: queues held, nothing goes out."""
 import os
 
+from lab.tree import Unavailable
 from rig import limits, procs
 from rig.figures import Case, ratios
 from rig.tools import BUSY, load
@@ -14,28 +15,52 @@ COLUMNS = (("messages/s", "rate"), ("server CPU us/message", "server_us"),
 WARM = 500
 
 
-def interleaved(setup, servers, rounds, measure, say):
-    """Each server once a round, started anew: {name: [figures of each round]}."""
-    got = {}
-    for i in range(rounds):
+SLOW_SECONDS = 30      # a peer is sent no more after this
+
+
+def interleaved(setup, case, servers, once, say):
+    """Each server once a round, started anew: {name: [figures of each round]}. A peer that fails
+    is left out from then on, and the table says so; ours may not fail."""
+    got, out = {}, set()
+    for i in range(setup.rounds):
         for make in servers:
-            server = make(os.path.join(procs.WORK, f"{make.name}-{i}"), cert=setup.cert)
-            with server:
-                r = measure(server)
-            setup.remark(server)
-            got.setdefault(server.name, []).append(r)
-            say(f"  round {i + 1} {server.name:9} {r['rate']:9,.0f}/s  server "
+            if make.name in out:
+                continue
+            try:
+                r = once(setup, make, os.path.join(procs.WORK, f"{make.name}-{i}"))
+            except (procs.Broken, Unavailable) as e:
+                if make.name in OURS:
+                    raise
+                out.add(make.name)
+                case.note(f"{make.name} is missing from round {i + 1} on: {e}")
+                say(f"  {make.name}: {e}")
+                continue
+            got.setdefault(make.name, []).append(r)
+            say(f"  round {i + 1} {make.name:9} {r.get('through', r['rate']):9,.0f}/s  server "
                 f"{r['server_us']:7.0f} us/message  generator {r['cpu_percent']:3.0f} % CPU")
     return got
 
 
-def warm_then(count, fast=(), slow_count=None, **options):
-    """A measure: some messages that do not count, then the work."""
+def held(measure):
+    """A round with nothing handed on."""
+    def once(setup, make, dir):
+        server = make(dir, cert=setup.cert)
+        with server:
+            r = measure(server)
+        setup.remark(server)
+        return r
+    return once
+
+
+def warm_then(count, slow_count, **options):
+    """Some messages that do not count, then the work."""
     def measure(server):
-        n = count if server.name in fast or not slow_count else slow_count
-        load(server, messages=WARM, connections=options["connections"], per_connection=20)
-        return load(server, messages=n, **options)
-    return measure
+        load(server, messages=WARM, connections=options["connections"], per_connection=20,
+             seconds=SLOW_SECONDS)
+        if server.name in OURS:
+            return load(server, messages=count, **options)
+        return load(server, messages=slow_count, seconds=SLOW_SECONDS, **options)
+    return held(measure)
 
 
 OURS = ("ceiling", "signet")
@@ -45,8 +70,8 @@ def accept_4k(setup, say):
     case = Case("accept-4k", "accept, 4 KiB, 50 connections x 100 messages, STARTTLS + AUTH, "
                              "one core, queue held")
     case.table(*COLUMNS)
-    got = interleaved(setup, setup.servers(), setup.rounds, warm_then(
-        20000, OURS, 5000, connections=50, per_connection=100, size=4096), say)
+    got = interleaved(setup, case, setup.servers(), warm_then(
+        20000, 5000, connections=50, per_connection=100, size=4096), say)
     for who, rounds in got.items():
         case.row(who, rounds)
     ceiling, signet = got["ceiling"], got["signet"]
@@ -63,8 +88,8 @@ def accept_one(setup, say):
     case = Case("accept-one", "accept, 4 KiB, one message per connection, 20 at once, full "
                               "handshake + AUTH, one core, queue held")
     case.table(*COLUMNS)
-    got = interleaved(setup, setup.servers(), setup.rounds, warm_then(
-        4000, OURS, 1000, connections=20, per_connection=1, size=4096), say)
+    got = interleaved(setup, case, setup.servers(), warm_then(
+        4000, 1000, connections=20, per_connection=1, size=4096), say)
     for who, rounds in got.items():
         case.row(who, rounds)
     case.at_most("server CPU per message, Signet / ceiling", 1.25,
@@ -91,10 +116,11 @@ def large(setup, say, name, size, count, slow_count, connections):
     def measure(server):
         load(server, messages=2 * connections, connections=connections, per_connection=2,
              size=size, limit=60)
-        return load(server, messages=count if server.name in OURS else slow_count, size=size,
-                    connections=connections, per_connection=100, limit=120)
+        more = {} if server.name in OURS else {"seconds": SLOW_SECONDS}
+        return load(server, messages=slow_count if more else count, size=size, limit=120,
+                    connections=connections, per_connection=100, **more)
 
-    got = interleaved(setup, setup.servers(), setup.rounds, measure, say)
+    got = interleaved(setup, case, setup.servers(), held(measure), say)
     for who, rounds in got.items():
         case.row(who, rounds)
     disk, aes = limits.disk_mb(), limits.aes_mb()

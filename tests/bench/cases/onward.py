@@ -5,6 +5,8 @@ from rig import procs
 from rig.figures import Case, ratios
 from rig.tools import Sink, load
 
+from .accept import interleaved
+
 COLUMNS = (("handed on/s", "through"), ("accepted/s", "rate"),
            ("server CPU us/message", "server_us"), ("server CPU %", "server_percent"),
            ("generator CPU us/message", "cpu_us_per_message"),
@@ -23,13 +25,7 @@ def end_to_end(setup, say, name, cert):
     case = Case(name, "end to end, 4 KiB, 50 connections x 100 messages in by STARTTLS + AUTH, out "
                       f"to a sink {'by STARTTLS' if cert else 'in plaintext'}, one core")
     case.table(*COLUMNS)
-    got = {}
-    for i in range(setup.rounds):
-        for make in setup.servers()[1:]:
-            r = once(setup, make, f"{make.name}-{i}", cert)
-            got.setdefault(make.name, []).append(r)
-            say(f"  round {i + 1} {make.name:9} {r['through']:9,.0f}/s  server "
-                f"{r['server_us']:7.0f} us/message")
+    got = interleaved(setup, case, setup.servers()[1:], through(cert), say)
     for who, rounds in got.items():
         case.row(who, rounds)
     if "postfix" in got:
@@ -38,21 +34,23 @@ def end_to_end(setup, say, name, cert):
     return case
 
 
-def once(setup, make, name, cert):
-    n = 10000 if make.name == "signet" else 1000
-    sink = Sink(cert=cert)
-    try:
-        server = make(os.path.join(procs.WORK, name), sink=sink.port, sink_tls=bool(cert),
-                      cert=setup.cert)
-        with server:
-            load(server, messages=200, connections=50, per_connection=4)
-            sink.wait(200, 60, server)
-            r = measure(server, sink, 200, n)
+def through(cert):
+    """A round with a sink of its own behind the server."""
+    def once(setup, make, dir):
+        n = 10000 if make.name == "signet" else 1000
+        sink = Sink(cert=cert)
+        try:
+            server = make(dir, sink=sink.port, sink_tls=bool(cert), cert=setup.cert)
+            with server:
+                load(server, messages=200, connections=50, per_connection=4)
+                sink.wait(200, 60, server)
+                r = measure(server, sink, 200, n)
             setup.remark(server)
-    finally:
-        told = sink.stop()
-    r["sink_us"] = told.get("cpu_us_per_message")
-    return r
+        finally:
+            told = sink.stop()
+        r["sink_us"] = told.get("cpu_us_per_message")
+        return r
+    return once
 
 
 def measure(server, sink, before, n, **options):

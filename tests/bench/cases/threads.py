@@ -54,7 +54,7 @@ def locks(case, setup):
             load(server, messages=40000, connections=50, per_connection=100, size=4096)
         finally:
             perf.wait(30)
-    p = subprocess.run(["perf", "script", "-i", data, "-F", "sym"], stdout=subprocess.PIPE,
+    p = subprocess.run(["perf", "script", "-i", data, "-F", "ip,sym", "-G"], stdout=subprocess.PIPE,
                        stderr=subprocess.DEVNULL, check=False)
     names = p.stdout.decode(errors="replace").split()
     if len(names) < 500:

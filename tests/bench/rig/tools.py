@@ -91,8 +91,18 @@ class Sink:
 
     def count(self):
         """messages so far, first_us and last_us of the clock that time.monotonic() reads."""
-        self.process.send_signal(signal.SIGUSR1)
-        return json.loads(self.process.stdout.readline())
+        return self.ask(signal.SIGUSR1)
+
+    def way(self):
+        """The same, and way_us: of the messages since this was last asked."""
+        return self.ask(signal.SIGUSR2)
+
+    def ask(self, sig):
+        self.process.send_signal(sig)
+        line = self.process.stdout.readline()
+        if not line:
+            raise Broken("the sink has ended")
+        return json.loads(line)
 
     def wait(self, n, seconds, server=None):
         def there():
