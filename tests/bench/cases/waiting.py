@@ -6,7 +6,7 @@ import struct
 
 from rig import procs
 from rig.figures import Case, Spread, ratios
-from rig.servers import Signet
+from rig.servers import Ceiling, Signet
 from rig.tools import load
 
 RING = 1 << 16
@@ -37,10 +37,14 @@ def latency(setup, say):
     case.table(("maximum/s", "full"), ("load/s", "rate"), ("p50 ms", lambda r: r["p50"] / ms),
                ("p99 ms", lambda r: r["p99"] / ms), ("messages a commit", "batch"),
                ("its fdatasync, median ms", lambda r: r["sync"] / ms),
-               ("the spool's own commit, median ms", lambda r: r["commit"] / ms),
+               ("the spool's own commit, median ms", lambda r: r["commit"] and r["commit"] / ms),
                ("server CPU %", "server_percent"), ("generator CPU %", "cpu_percent"))
-    rounds = [once(setup, f"signet-{i}", say, i) for i in range(setup.rounds)]
+    rounds, least = [], []
+    for i in range(setup.rounds):
+        rounds.append(once(setup, f"signet-{i}", say, i))
+        least.append(ceiling(setup, f"ceiling-{i}", rounds[-1]))
     case.row("signet", rounds)
+    case.row("ceiling, at the same load", least)
     case.at_most("p99 / the spool's median commit", 4, ratios(rounds, rounds, "p99", "commit"))
     case.at_most("p99", 10, Spread([r["p99"] / ms for r in rounds]), " ms")
     return case
@@ -65,4 +69,15 @@ def once(setup, name, say, i):
              p50=r["latency_us"]["p50"], p99=r["latency_us"]["p99"])
     say(f"  round {i + 1} {r['rate']:,.0f}/s of {full:,.0f}/s: p99 {r['p99'] / 1000:.1f} ms, "
         f"{batch} a commit, the spool's own {own['p50'] / 1000:.2f} ms")
+    return r
+
+
+def ceiling(setup, name, beside):
+    """What the machine alone does to a p99 at this load."""
+    with Ceiling(os.path.join(procs.WORK, name), cert=setup.cert) as server:
+        load(server, messages=500, connections=50, per_connection=10)
+        r = load(server, rate=beside["full"] / 2, seconds=5, connections=200, size=4096)
+    told = server.figures
+    r.update(full=None, batch=told["batch"], commit=None, sync=told["commit_us"]["p50"],
+             p50=r["latency_us"]["p50"], p99=r["latency_us"]["p99"])
     return r

@@ -29,8 +29,6 @@ class Spread:
 
 
 def number(v):
-    if abs(v) >= 10000:
-        return f"{v:,.0f}"
     if abs(v) >= 1000:
         return f"{v:,.0f}"
     if abs(v) >= 100:
