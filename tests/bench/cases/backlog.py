@@ -152,6 +152,7 @@ def hanging(setup, say):
             without = [s.way(1000, 200) for _ in range(setup.rounds)]
             s.fill(100000)
             say("  100,000 messages wait")
+            s.way(200, 100)
             beside = [s.way(1000, 200) for _ in range(setup.rounds)]
     finally:
         stuck.stop()
