@@ -103,11 +103,6 @@ void body_write(struct body *b, bool last)
 	}
 }
 
-uint64_t body_bytes(const struct body *b)
-{
-	return b->fd < 0 ? b->front.n + b->back.n : b->file_bytes + b->back.n;
-}
-
 void body_content(const struct body *b, size_t head_bytes, struct spool_content *ret)
 {
 	ret->fd = b->fd;

@@ -35,7 +35,6 @@ bool body_wants_file(const struct body *);
 /* On the files lane: writes what has collected; at the end of data also syncs the file. Sets
  * failed and error when it cannot. */
 void body_write(struct body *, bool last);
-uint64_t body_bytes(const struct body *);
 /* The message behind the first head_bytes bytes, as the spool takes it. */
 void body_content(const struct body *, size_t head_bytes, struct spool_content *ret);
 

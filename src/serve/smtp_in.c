@@ -38,16 +38,24 @@ static uint64_t earlier(uint64_t a, uint64_t b)
 	return a < b ? a : b;
 }
 
+void smtp_in_body_begins(struct conn *c, uint64_t before, bool stray)
+{
+	c->body_began_ms = loop_now(c->home->loop);
+	c->body_before = before;
+	c->stray = stray;
+}
+
 /* A minimum rate over the whole message, the pauses between its chunks included: what came buys
- * time. */
+ * time, also when it is thrown away. */
 static uint64_t too_slow(const struct conn *c)
 {
 	const struct conf *conf = c->home->server->conf;
 
-	if (!conf->limits.body_min_rate || !c->tx || !c->body_began_ms)
+	if (!conf->limits.body_min_rate || !c->body_began_ms)
 		return UINT64_MAX;
 	return c->body_began_ms + conf->limits.body_grace +
-	       body_bytes(&c->tx->body) * 1000 / conf->limits.body_min_rate;
+	       (smtp_session_content(c->session) - c->body_before) * 1000 /
+		   conf->limits.body_min_rate;
 }
 
 /* When the client is late, on the loop's clock; UINT64_MAX: it is not its turn. */
@@ -316,18 +324,33 @@ static bool busy(const struct conn *c)
 	return c->tx && c->tx->busy;
 }
 
+/* Another state has its own time. */
+static void clock_changed(struct conn *c, uint64_t content_before)
+{
+	bool body = smtp_session_clock(c->session) == SMTP_CLOCK_BODY;
+
+	c->progress_ms = loop_now(c->home->loop);
+	if (body && !c->body_began_ms)
+		smtp_in_body_begins(c, content_before, true);
+	if (body || !c->stray)
+		return;
+	c->body_began_ms = 0;
+	c->stray = false;
+}
+
 /* One turn: what is there is understood, answers leave, more is read. True: turn again. */
 static bool turn(struct conn *c)
 {
 	enum smtp_clock clock = smtp_session_clock(c->session);
+	uint64_t content = smtp_session_content(c->session);
 	enum talk t = TALK_OVER;
 
 	if (c->phase == PHASE_HANDSHAKE && !shake(c) && c->phase == PHASE_HANDSHAKE)
 		return false;
 	if (c->phase == PHASE_TALK)
 		t = busy(c) ? TALK_WAIT : talk(c);
-	if (smtp_session_clock(c->session) != clock) /* another state has its own time */
-		c->progress_ms = loop_now(c->home->loop);
+	if (smtp_session_clock(c->session) != clock)
+		clock_changed(c, content);
 	c->waiting = t == TALK_WAIT;
 	if (!flush(c)) {
 		c->phase = PHASE_CLOSING;

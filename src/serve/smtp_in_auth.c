@@ -26,7 +26,6 @@ static void mail_yes(struct conn *c, uint32_t question, const struct smtp_path *
 		return;
 	}
 	c->tx->conn = c->ref;
-	c->body_began_ms = 0;
 	smtp_in_answer(c, question, 250, "2.1.0", SMTP_TEXT_MAIL);
 }
 

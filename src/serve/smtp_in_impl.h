@@ -34,7 +34,10 @@ struct conn {
 	char address_text[64];
 	struct loop_timer timer;
 	uint64_t opened_ms, progress_ms;
-	uint64_t body_began_ms; /* of this transaction; 0: not yet */
+	uint64_t
+	    body_began_ms;    /* of this message, or of a chunk that belongs to none; 0: not yet */
+	uint64_t body_before; /* content of the session before it */
+	bool stray;           /* it belongs to none */
 
 	struct conn *older, *newer; /* strangers of this loop, while it is one */
 	bool stranger;              /* not logged in yet */
@@ -63,6 +66,8 @@ void smtp_in_pump(struct conn *);
 /* NULL: it has gone. */
 struct conn *smtp_in_conn(struct home *, struct ref);
 
+/* A message, or a stray chunk, begins: from now on it has a minimum rate. */
+void smtp_in_body_begins(struct conn *, uint64_t before, bool stray);
 /* It has logged in: it keeps its place when connections are short. */
 void smtp_in_known(struct conn *);
 

@@ -17,6 +17,8 @@ void smtp_in_drop(struct conn *c)
 	if (c->tx && !c->tx->busy)
 		tx_free(c->tx);
 	c->tx = NULL;
+	c->body_began_ms = 0;
+	c->stray = false;
 }
 
 /* A job of a transaction is back: the connection it belongs to, or NULL (and the transaction is
@@ -290,7 +292,7 @@ void smtp_in_ask_body(struct conn *c, const struct smtp_event *ev)
 			       S("Cannot store messages now, try again later"));
 		return;
 	}
-	c->body_began_ms = loop_now(c->home->loop);
+	smtp_in_body_begins(c, smtp_session_content(c->session), false);
 	smtp_in_answer(c, ev->question, 354, NULL, SMTP_TEXT_DATA);
 }
 

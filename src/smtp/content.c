@@ -42,6 +42,7 @@ static bool content_run(struct smtp_session *s, struct call *c, struct slice run
 							   : cfg->message_max * 8;
 	uint64_t over = run.n;
 
+	s->content += run.n;
 	if (s->why == SAY_NOTHING) {
 		s->size += run.n;
 		over = s->size > cfg->message_max ? s->size - cfg->message_max : 0;

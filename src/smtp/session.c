@@ -381,6 +381,11 @@ enum smtp_clock smtp_session_clock(const struct smtp_session *s)
 	return s->user ? SMTP_CLOCK_COMMAND : SMTP_CLOCK_LOGIN;
 }
 
+uint64_t smtp_session_content(const struct smtp_session *s)
+{
+	return s->content;
+}
+
 struct slice smtp_session_helo(const struct smtp_session *s)
 {
 	return buf_slice(&s->helo);

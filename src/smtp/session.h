@@ -131,6 +131,8 @@ void smtp_session_shutdown(struct smtp_session *s, bool now);
 void smtp_session_shrink(struct smtp_session *s);
 
 enum smtp_clock smtp_session_clock(const struct smtp_session *s);
+/* Octets of content so far, of all messages and refused chunks: what a minimum rate is about. */
+uint64_t smtp_session_content(const struct smtp_session *s);
 /* The name of the last EHLO or HELO, "" before it: printable ASCII without blanks or the specials
  * ( ) < > @ , ; \ " of a header. */
 struct slice smtp_session_helo(const struct smtp_session *s);

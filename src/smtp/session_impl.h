@@ -54,6 +54,7 @@ struct smtp_session {
 	uint64_t size; /* octets of content so far */
 	uint64_t chunk_left;
 	uint64_t discarded; /* octets of refused content in this session */
+	uint64_t content;   /* octets of content in this session, refused or not */
 	struct dot dot;     /* dot.lines serves BDAT, too */
 	struct buf line;    /* the argument under question, or the reply that SAY_KEPT means */
 	struct buf helo;

@@ -110,3 +110,33 @@ def test_drip_in_chunks(lab):
         reply(c.cmd(f"MAIL FROM:<{s.sender}>"), "250 *")
         time.sleep(2.5)
         reply(c.cmd("RSET"), "250 *")
+
+
+def test_a_refused_body_keeps_its_reply(lab):
+    """What is thrown away came all the same: a slow client of a message that is refused is told
+    why, and not that it was late, which would make it send all of it again."""
+    s = lab.signet({"limits": {"body_grace": "1s", "body_min_rate": "1K"}})
+    for data in (True, False):
+        with s.login() as c:
+            reply(c.cmd(f"MAIL FROM:<{s.sender}>"), "250 *")
+            reply(c.cmd("RCPT TO:<you@example.com>"), "250 *")
+            if data:
+                reply(c.cmd("DATA"), "354 *")
+            else:
+                c.send("BDAT 24001\r\n")
+            c.send("\n")
+            for _ in range(12):
+                c.send(("x" * 498 + "\r\n") * 4)
+                time.sleep(0.25)
+            if data:
+                c.send(".\r\n")
+            reply(c.reply(), "554 5.6.0 *")
+
+
+def test_drip_in_a_chunk_that_nobody_wants(lab):
+    """Before the login, too, a chunk has its minimum rate."""
+    s = lab.signet({"limits": {"time_login": "2s", "body_grace": "2s", "body_min_rate": "1K"}})
+    with s.raw() as c:
+        c.ehlo()
+        c.send("BDAT 100000\r\n")
+        reply(drip(c, for_ever("x")), LATE)
