@@ -66,6 +66,10 @@ static uint64_t deadline(const struct conn *c)
 
 	if (c->phase == PHASE_LINGER)
 		return c->progress_ms + LINGER_MS;
+	/* It is ours: a verdict that is under way is waited for, and so is a disk that takes its
+	 * time. */
+	if (c->phase == PHASE_TALK && c->waiting && !c->out.n)
+		return UINT64_MAX;
 	if (c->phase == PHASE_HANDSHAKE || c->phase == PHASE_STARTTLS) {
 		due = c->progress_ms + conf->limits.time_tls;
 	} else if (c->out.n) {
@@ -177,7 +181,7 @@ static bool got_body(struct conn *c, struct slice run)
 	if (b->failed || !body_full(b))
 		return true;
 	smtp_in_flush_body(c, false);
-	return false;
+	return !c->tx->busy;
 }
 
 enum talk {

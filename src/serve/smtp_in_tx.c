@@ -234,6 +234,7 @@ static void write_done(struct job *job)
 
 	if (!c)
 		return;
+	c->progress_ms = loop_now(c->home->loop); /* its turn begins now */
 	if (tx->last)
 		submit(c);
 	smtp_in_pump(c);

@@ -1,6 +1,8 @@
 """Clients that keep a connection by a byte now and then: each state's time is counted from what
 the client completed, not from what it sent last."""
+import os
 import ssl
+import struct
 import time
 
 from lab import raw
@@ -140,3 +142,53 @@ def test_drip_in_a_chunk_that_nobody_wants(lab):
         c.ehlo()
         c.send("BDAT 100000\r\n")
         reply(drip(c, for_ever("x")), LATE)
+
+
+def ticks(s):
+    with open(f"/proc/{s.pid()}/stat", encoding="utf-8") as f:
+        return sum(int(x) for x in f.read().rsplit(")", 1)[1].split()[11:13])
+
+
+def slow_disk(lab, options):
+    path = os.path.join(lab.make_dir("slow"), "ms")
+
+    def set_ms(ms):
+        with open(path, "r+b" if os.path.exists(path) else "wb") as f:
+            f.write(struct.pack("q", ms))
+
+    set_ms(0)
+    return lab.signet(options, env={"LD_PRELOAD": lab.build_shim("slow_disk"),
+                                    "SLOW_DISK_FILE": path}), set_ms
+
+
+def test_while_we_are_slow_the_client_is_not_late(lab):
+    """The verdict on a message is waited for, however long the connection has been there."""
+    s, set_ms = slow_disk(lab, {"limits": {"time_session": "2s"}})
+    with s.login() as c:
+        reply(c.cmd(f"MAIL FROM:<{s.sender}>"), "250 *")
+        reply(c.cmd("RCPT TO:<you@example.com>"), "250 *")
+        reply(c.cmd("DATA"), "354 *")
+        set_ms(4000)
+        before = ticks(s)
+        c.send(f"From: {s.sender}\r\n\r\nhi\r\n.\r\n")
+        reply(c.reply(), "250 2.0.0 *")
+        check(ticks(s) - before < 100, "turned round and round", ticks(s) - before)
+        set_ms(0)
+        reply(c.reply(), LATE)
+
+
+def test_while_a_body_is_written_the_client_is_not_late(lab):
+    s, set_ms = slow_disk(lab, {"limits": {"time_body": "1s", "header_size": "32K"},
+                                "spool": {"body_memory": "64K"}})
+    with s.login() as c:
+        reply(c.cmd(f"MAIL FROM:<{s.sender}>"), "250 *")
+        reply(c.cmd("RCPT TO:<you@example.com>"), "250 *")
+        reply(c.cmd("DATA"), "354 *")
+        set_ms(3000)
+        before = ticks(s)
+        c.send(f"From: {s.sender}\r\n\r\n" + ("x" * 70 + "\r\n") * 1400)
+        time.sleep(3.5)
+        check(ticks(s) - before < 100, "turned round and round", ticks(s) - before)
+        set_ms(0)
+        c.send("the end\r\n.\r\n")
+        reply(c.reply(), "250 2.0.0 *")
