@@ -73,7 +73,9 @@ void smtp_out_shutdown(struct site *site)
 		next = o->after;
 		if (!idle(o))
 			continue;
-		if (o->stage != STAGE_TALK || !o->resting)
+		/* One that has said QUIT, just now perhaps: it went to the end of the list. */
+		if (o->stage != STAGE_TALK ||
+		    (!o->resting && smtp_client_phase(o->client) != CLIENT_AT_QUIT))
 			o->stage = STAGE_OVER;
 		smtp_out_pump(o);
 	}

@@ -125,3 +125,41 @@ def test_second_sigterm_is_harmless(lab):
         threading.Thread(target=s.terminate, daemon=True).start()
         time.sleep(0.2)
     s.stop(seconds=15)
+
+
+def test_every_connection_at_rest_hears_the_reply_to_its_quit(lab):
+    """QUIT, and its reply is waited for (RFC 5321 4.1.1.10), by each of several connections."""
+    quits = []
+
+    def talk(line):
+        say = line.say
+
+        def slow(text):
+            if text == "221 bye":
+                time.sleep(0.4)
+                line.sock.setblocking(False)
+                try:
+                    quits.append("early" if line.sock.recv(1, socket.MSG_PEEK) == b"" else "more")
+                except BlockingIOError:
+                    quits.append("waits")
+                line.sock.setblocking(True)
+            if text == "250 taken":
+                time.sleep(0.4)
+            say(text)
+
+        line.say = slow
+        line.serve(data_reply="250 taken")
+
+    h = lab.peer("scripted", talk)
+    s = lab.signet({("route", "capture"): None,
+                    ("route", "onward"): {"domains": ["*"], "type": "smarthost", "connections": 3,
+                                          "host": "127.0.0.1", "port": h.port, "tls": "none"}})
+    with s.login() as c:
+        for _ in range(9):
+            reply(c.message(s.sender, "you@example.com", f"From: {s.sender}\r\n\r\nhi\r\n"),
+                  "250 2.0.0 *")
+    s.wait_empty()
+    equal(h.sessions, 3, "connections")
+    s.stop(seconds=10)
+    wait_for("three QUITs", 5, lambda: len(quits) == 3)
+    equal(quits, ["waits"] * 3)
