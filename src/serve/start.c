@@ -266,7 +266,7 @@ static bool become(const struct conf *c, struct err *e)
 {
 	struct __user_cap_header_struct head = { .version = _LINUX_CAPABILITY_VERSION_3 };
 	struct __user_cap_data_struct caps[2] = { 0 };
-	char name[80];
+	char name[80], control[128];
 	struct passwd *pw;
 
 	/* No core file: keys and messages are in memory. */
@@ -280,6 +280,10 @@ static bool become(const struct conf *c, struct err *e)
 	pw = getpwnam(name);
 	if (!pw)
 		return err_set(e, ERR_INPUT, "user: no user %s", name);
+	/* It was opened as root; its user may call, too. */
+	snprintf(control, sizeof control, "%.*s", SLICE_ARG(c->control_socket));
+	if (lchown(control, pw->pw_uid, pw->pw_gid))
+		return err_set(e, ERR_DENIED, "%s: %s", control, strerror(errno));
 	if (prctl(PR_SET_KEEPCAPS, 1) || setgroups(0, NULL) || setgid(pw->pw_gid) ||
 	    setuid(pw->pw_uid))
 		return err_set(e, ERR_DENIED, "user %s: %s", name, strerror(errno));

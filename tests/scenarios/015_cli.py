@@ -9,6 +9,9 @@ from lab import paths
 from lab.lab import check, equal, reply
 
 
+NOBODY = 65534
+
+
 def run(s, *args, stdin=b"", user=None, fd=None):
     p = subprocess.run([s.binary, *args], input=stdin, stdout=subprocess.PIPE,
                        stderr=subprocess.PIPE, timeout=30, env=s.environment(), check=False,
@@ -234,6 +237,24 @@ def test_waiting_message_is_shown(lab):
         check(word in shown, word, shown)
     check(mid in wants(s, 0, "queue", "list", "--destination", "example.net"), "by destination")
     check(mid not in wants(s, 0, "queue", "list", "--destination", "example.org"), "by another")
+
+
+def test_the_service_s_user_may_call(lab):
+    """Also when root started it: the socket goes to the user that the server becomes."""
+    if os.geteuid() != 0:
+        from lab.lab import Skip
+        raise Skip("needs root to become somebody else")
+    s = lab.signet({"user": "nobody"}, start=False)
+    subprocess.run(["chown", "-R", "nobody", s.scratch], check=True)
+    if run(s, "config", "check", "--config", s.conf, user=NOBODY)[0]:
+        from lab.lab import Skip
+        raise Skip("others may not look into this directory")
+    s.start()
+    st = os.stat(s.options["control_socket"])
+    equal((st.st_uid, st.st_mode & 0o777), (NOBODY, 0o600), "owner, mode")
+    got, out, err = run(s, "queue", "count", "--config", s.conf, user=NOBODY)
+    equal(got, 0, "exit code: " + out + err)
+    equal(s.run("queue", "count")[:8], "messages", "and root")
 
 
 def test_control_socket_is_for_the_owner(lab, s):
