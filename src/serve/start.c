@@ -9,6 +9,7 @@
 #include "ops/log.h"
 #include "sender/domain.h"
 #include "serve/deliver.h"
+#include "serve/from_conf.h"
 #include "serve/http_in.h"
 #include "serve/route_set.h"
 #include "serve/server.h"
@@ -77,24 +78,6 @@ static bool open_routes(struct running *r, struct err *e)
 	return r->routes;
 }
 
-static struct smtp_config session_config(const struct conf *c, bool implicit)
-{
-	return (struct smtp_config){
-		.hostname = c->hostname,
-		.message_max = c->limits.message,
-		.rcpt_max = (uint32_t)c->limits.recipients,
-		.line_max = (uint32_t)c->limits.line,
-		.auth_line_max = (uint32_t)c->limits.auth_line,
-		.body_line_max = (uint32_t)c->limits.body_line,
-		.bad_max = (uint32_t)c->limits.errors,
-		.command_max = (uint32_t)c->limits.commands,
-		.auth_max = (uint32_t)c->limits.auth_failures,
-		.tx_max = (uint32_t)c->limits.messages_per_connection,
-		.tls_available = !implicit,
-		.implicit_tls = implicit,
-	};
-}
-
 static bool make_doors(struct running *r, struct err *e)
 {
 	const struct conf *c = r->server.conf;
@@ -111,7 +94,7 @@ static bool make_doors(struct running *r, struct err *e)
 
 		d->server = &r->server;
 		d->name = c->listeners[i].name;
-		d->session = session_config(c, slice_eq(c->listeners[i].tls, S("implicit")));
+		d->session = session_conf(c, slice_eq(c->listeners[i].tls, S("implicit")));
 		/* A context for each listener: a ticket of one is none of another's. */
 		d->tls = tls_server_new(&tls, e);
 		if (!d->tls)
@@ -465,19 +448,6 @@ static void close_all(struct running *r)
 	free(r->threads);
 }
 
-static struct submit_conf submit_conf(const struct server *s)
-{
-	return (struct submit_conf){
-		.mime = { .header_max = s->conf->limits.header_size,
-			  .fields_max = s->conf->limits.header_fields,
-			  .line_max = 998,
-			  .received_max = s->conf->limits.received,
-			  .addresses_max = 100 },
-		.hostname = s->conf->hostname,
-		.sender_help = s->conf->links.sender_identity,
-	};
-}
-
 static bool open_all(struct running *r, struct err *e)
 {
 	struct server *s = &r->server;
@@ -491,7 +461,7 @@ static bool open_all(struct running *r, struct err *e)
 	if (!open_routes(r, e) || !make_doors(r, e) || !make_homes(r, e) || !open_listeners(r, e) ||
 	    !become(s->conf, e) || !open_state(r, e) || !make_lanes(s, e))
 		return false;
-	s->submit = submit_conf(s);
+	s->submit = submit_conf(s->conf);
 	s->deliver = deliver_new(&s->homes[0], e);
 	return s->deliver && loop_signals(s->homes[0].loop, on_signal, r, e);
 }
