@@ -3,7 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define BLOCK_MIN 2048
+/* With its header, the largest piece that glibc keeps at hand for each thread. */
+#define BLOCK_MIN 1000
 
 struct arena_block {
 	struct arena_block *next;
@@ -53,8 +54,14 @@ static void *take(struct arena *a, size_t n)
 		}
 		b->n = 0;
 		b->cap = cap;
-		b->next = a->blocks;
-		a->blocks = b;
+		if (cap > BLOCK_MIN && a->blocks) {
+			/* It is full: behind the first, which may have room. */
+			b->next = a->blocks->next;
+			a->blocks->next = b;
+		} else {
+			b->next = a->blocks;
+			a->blocks = b;
+		}
 	}
 	at = (char *)b->data + b->n;
 	b->n += n;

@@ -8,7 +8,7 @@ const struct mime_limits mime_limits_default = {
 	.addresses_max = 100,
 };
 
-#define FIELDS_FIRST 32 /* most heads fit, and so does the array into one block of the arena */
+#define FIELDS_FIRST 32 /* most heads fit */
 
 enum mime_name mime_name_of(struct slice name)
 {
