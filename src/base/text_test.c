@@ -112,6 +112,23 @@ static void utf8_all(void **state)
 	}
 }
 
+/* Wherever a byte that is not ASCII stands: the reading is eight bytes wide. */
+static void every_place(void **state)
+{
+	for (size_t n = 2; n <= 26; n++)
+		for (size_t i = 0; i + 1 < n; i++) {
+			char exact[26], *p = exact + sizeof exact - n;
+
+			memset(exact, 'x', sizeof exact);
+			assert_true(ascii_only(slice(p, n)) && utf8_valid(slice(p, n)));
+			p[i] = '\xc3';
+			assert_false(ascii_only(slice(p, n)) || utf8_valid(slice(p, n)));
+			p[i + 1] = '\xa9';
+			assert_false(ascii_only(slice(p, n)));
+			assert_true(utf8_valid(slice(p, n)));
+		}
+}
+
 static void kinds_of_bytes(void **state)
 {
 	for (int c = 0; c < 256; c++) {
@@ -288,15 +305,11 @@ static void json_text_is_harmless(void **state)
 int run_text_tests(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(errors),
-		cmocka_unit_test(kinds),
-		cmocka_unit_test(utf8),
-		cmocka_unit_test(utf8_all),
-		cmocka_unit_test(kinds_of_bytes),
-		cmocka_unit_test(times),
-		cmocka_unit_test(json_structure),
-		cmocka_unit_test(json_text),
-		cmocka_unit_test(json_text_is_harmless),
+		cmocka_unit_test(errors),      cmocka_unit_test(kinds),
+		cmocka_unit_test(utf8),        cmocka_unit_test(utf8_all),
+		cmocka_unit_test(every_place), cmocka_unit_test(kinds_of_bytes),
+		cmocka_unit_test(times),       cmocka_unit_test(json_structure),
+		cmocka_unit_test(json_text),   cmocka_unit_test(json_text_is_harmless),
 	};
 
 	return cmocka_run_group_tests_name("base text", tests, NULL, NULL);

@@ -21,11 +21,27 @@ static size_t sequence(const unsigned char *p, size_t n)
 	return len;
 }
 
+/* How many bytes at the front are ASCII; looks at eight at once, since nearly all text is. */
+static size_t ascii_run(struct slice s)
+{
+	size_t i = 0;
+	uint64_t w;
+
+	for (; s.n - i >= sizeof w; i += sizeof w) {
+		memcpy(&w, s.p + i, sizeof w);
+		if (w & 0x8080808080808080)
+			break;
+	}
+	while (i < s.n && (unsigned char)s.p[i] < 0x80)
+		i++;
+	return i;
+}
+
 bool utf8_valid(struct slice s)
 {
 	const unsigned char *p = (const unsigned char *)s.p;
 
-	for (size_t i = 0; i < s.n;) {
+	for (size_t i = ascii_run(s); i < s.n;) {
 		size_t len = sequence(p + i, s.n - i);
 
 		if (!len)
@@ -37,10 +53,7 @@ bool utf8_valid(struct slice s)
 
 bool ascii_only(struct slice s)
 {
-	for (size_t i = 0; i < s.n; i++)
-		if ((unsigned char)s.p[i] > 0x7f)
-			return false;
-	return true;
+	return ascii_run(s) == s.n;
 }
 
 bool has_control(struct slice s)
