@@ -11,7 +11,7 @@ import subprocess
 from lab import paths
 from lab.lab import check
 
-FEW, MANY = 512, 2048
+FEW, MANY = 256, 1280
 ALLOWED = 1.03
 PATH = os.path.join(paths.BUILD, "release/tests/bench/path")
 NUMBER = os.path.join(paths.TESTS, "bench/instructions")
