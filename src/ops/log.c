@@ -44,6 +44,12 @@ static struct {
 	enum log_format format;
 } writer = { .lock = PTHREAD_MUTEX_INITIALIZER };
 
+/* What stands in a line as it is, whatever stands around it. */
+static bool is_plain(char c)
+{
+	return c >= ' ' && c < 0x7f && c != '"' && c != '\\';
+}
+
 static void add_escaped(struct buf *out, struct slice s)
 {
 	static const char hex[] = "0123456789abcdef";
@@ -57,8 +63,15 @@ static void add_escaped(struct buf *out, struct slice s)
 			s.n--;
 	}
 	for (size_t i = 0; i < s.n; i++) {
-		unsigned char c = (unsigned char)s.p[i];
+		size_t from = i;
+		unsigned char c;
 
+		while (i < s.n && is_plain(s.p[i]))
+			i++;
+		buf_add(out, slice(s.p + from, i - from));
+		if (i == s.n)
+			break;
+		c = (unsigned char)s.p[i];
 		if (c == '"' || c == '\\') {
 			char two[2] = { '\\', (char)c };
 
