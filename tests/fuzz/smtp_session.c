@@ -97,8 +97,8 @@ static void answer(struct client *c, uint32_t question, bool yes, int code, cons
 		{ 550, "5.7.1", S("No"), true },
 		{ 550, "5.7.1", slice(c->wordy, sizeof c->wordy), false },
 		{ 550, "5.7.1", slice(c->wordy, sizeof c->wordy - 900), false },
-		{ 550, NULL, slice(many, sizeof many - 1), false },
-		{ 452, "", S("No"), true },
+		{ 550, "5.7.1", slice(many, sizeof many - 1), false },
+		{ 452, "4.3.1", S("No"), true },
 	};
 	struct smtp_answer a = { code, enh, S("Yes"), false };
 
