@@ -414,6 +414,8 @@ void deliver_free(struct deliver *d)
 
 	if (!d)
 		return;
+	for (struct site *site = NULL; (site = schedule_site(d->schedule, site));)
+		smtp_out_abort(site);
 	loop_timer_cancel(&d->timer);
 	loop_timer_cancel(&d->again);
 	while ((s = d->unrecorded)) {

@@ -358,6 +358,7 @@ static bool turn(struct conn *c)
 	c->waiting = t == TALK_WAIT;
 	if (!flush(c)) {
 		c->phase = PHASE_CLOSING;
+		c->peer_gone = true;
 		buf_clear(&c->out);
 		return false;
 	}
@@ -579,6 +580,10 @@ void smtp_in_shutdown(struct smtp_in_home *h, bool now)
 
 	h->stopping = true;
 	while ((c = slots_each(&h->conns, &at))) {
+		/* Its message may be durable already: 421 now, and it would come a second time. The
+		 * answer is near, and the end comes behind it. */
+		if (now && c->tx && c->tx->committing)
+			continue;
 		smtp_session_shutdown(c->session, now);
 		if (c->phase == PHASE_TALK)
 			smtp_in_pump(c);

@@ -117,9 +117,10 @@ static void commit(struct conn *c)
 		smtp_in_answer(c, tx->question, 250, "2.0.0", S("Ok: queued as a lie"));
 		c->tx = NULL;
 	}
+	tx->committing = true;
 	if (batch_post(c->home->server->committer, &tx->commit.job))
 		return;
-	tx->busy = false;
+	tx->busy = tx->committing = false;
 	log_refused(c, 451, "committer_full");
 	tx_answer(c, 451, "4.3.2", S("Too busy, try again later"));
 }

@@ -56,7 +56,7 @@ bool smtp_out_resume(struct site *site)
 		return false;
 	rest(o, false);
 	smtp_out_pump(o);
-	return true;
+	return site->first_out != o || !o->resting;
 }
 
 /* Nothing of a message depends on it: it has not begun to carry any, or has none in hand. */
@@ -330,6 +330,17 @@ void smtp_out_pump(struct out *o)
 	}
 	stream_want(&o->stream, true, o->out.n > 0 || stream_wants_write(&o->stream));
 	set_timer(o);
+}
+
+void smtp_out_abort(struct site *site)
+{
+	while (site->first_out) {
+		struct out *o = site->first_out;
+
+		if (o->busy)
+			smtp_out_give_back(o);
+		bury(o);
+	}
 }
 
 static void connect_next(struct out *o);

@@ -13,8 +13,11 @@ struct site;
 
 /* Begins a connection for the site. False: it could not be started. */
 bool smtp_out_start(struct deliver *, struct site *);
-/* Mail has come for a site: a connection at rest takes it. False: none is at rest. */
+/* Mail has come for a site: a connection at rest takes it. False: none is at rest, or it could not
+ * take any now. */
 bool smtp_out_resume(struct site *);
+/* The end, with no loop running any more: what is still open is closed and freed. */
+void smtp_out_abort(struct site *);
 /* The server stops: connections at rest say QUIT, those that carry nothing yet are closed, the
  * others end with what they have in hand. */
 void smtp_out_shutdown(struct site *);

@@ -32,6 +32,9 @@
 #define EXIT_CONFIG_WRONG 78
 #define EXIT_FAILED       69
 
+/* After the grace, so long for the last replies and for commits under way. */
+#define LAST_WORDS_MS 5000
+
 #define WORKERS      2
 #define FILE_WORKERS 4
 #define NAME_WORKERS 2
@@ -58,7 +61,7 @@ struct running {
 	struct loop_task *tasks; /* for messages to the homes at the end */
 	struct loop_timer grace, watch;
 	uint64_t key[2];
-	bool stop_asked;
+	bool stop_asked, grace_over;
 	int exit_code;
 };
 
@@ -372,7 +375,8 @@ static void on_watch(void *arg)
 		stop_loops(r);
 		return;
 	}
-	if (r->stop_asked && smtp_open(&r->server) == 0 && deliver_busy(r->server.deliver) == 0) {
+	if (r->stop_asked && smtp_open(&r->server) == 0 &&
+	    (r->grace_over || deliver_busy(r->server.deliver) == 0)) {
 		stop_loops(r);
 		return;
 	}
@@ -383,10 +387,17 @@ static void on_grace(void *arg)
 {
 	struct running *r = arg;
 
+	/* Whoever does not even read the 421, and a disk that does not end a commit, are left
+	 * behind. */
+	if (r->grace_over) {
+		loop_timer_cancel(&r->watch);
+		stop_loops(r);
+		return;
+	}
+	r->grace_over = true;
 	tell_homes(r, true);
-	/* And whoever does not even read that is left behind. */
-	loop_timer_cancel(&r->watch);
-	stop_loops(r);
+	loop_timer_set(&r->grace, LAST_WORDS_MS);
+	loop_timer_set(&r->watch, 20);
 }
 
 static void on_signal(void *arg, int signo)

@@ -21,7 +21,8 @@ struct tx {
 	struct home *home;
 	struct ref conn; /* may be gone */
 	uint32_t question;
-	bool busy; /* a job holds it */
+	bool busy;       /* a job holds it */
+	bool committing; /* and that job is its commit: it may be durable already */
 
 	struct spool_envelope envelope;
 	struct slice reverse_domain;

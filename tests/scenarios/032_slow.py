@@ -192,3 +192,21 @@ def test_while_a_body_is_written_the_client_is_not_late(lab):
         set_ms(0)
         c.send("the end\r\n.\r\n")
         reply(c.reply(), "250 2.0.0 *")
+
+
+def test_the_grace_ends_during_a_commit(lab):
+    """A message that may be durable already is not refused: it would come a second time."""
+    s, set_ms = slow_disk(lab, {"limits": {"shutdown_grace": "1s"}})
+    with s.login() as c:
+        reply(c.cmd(f"MAIL FROM:<{s.sender}>"), "250 *")
+        reply(c.cmd("RCPT TO:<you@example.com>"), "250 *")
+        reply(c.cmd("DATA"), "354 *")
+        set_ms(3000)
+        c.send(f"From: {s.sender}\r\n\r\nhi\r\n.\r\n")
+        time.sleep(0.3)
+        s.terminate()
+        reply(c.reply(), "250 2.0.0 *")
+        set_ms(0)
+        reply(c.reply(), "421 4.3.2 *")
+        check(c.closed(), "closed")
+    s.stop(seconds=10)
