@@ -453,3 +453,8 @@ void smtp_out_shutdown(struct site *site)
 {
 	(void)site;
 }
+
+void smtp_out_abort(struct site *site)
+{
+	(void)site;
+}
