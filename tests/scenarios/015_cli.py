@@ -3,7 +3,9 @@ import email.header
 import json
 import os
 import re
+import shutil
 import subprocess
+import tempfile
 
 from lab import paths
 from lab.lab import check, equal, reply
@@ -13,7 +15,16 @@ NOBODY = 65534
 
 
 def run(s, *args, stdin=b"", user=None, fd=None):
-    p = subprocess.run([s.binary, *args], input=stdin, stdout=subprocess.PIPE,
+    if user is None:
+        return run_as(s, s.binary, args, stdin, user, fd)
+    # Where everybody can reach it: the tree may stand in a home that nobody else may enter.
+    with tempfile.TemporaryDirectory() as dir:
+        os.chmod(dir, 0o755)
+        return run_as(s, shutil.copy(s.binary, dir), args, stdin, user, fd)
+
+
+def run_as(s, binary, args, stdin, user, fd):
+    p = subprocess.run([binary, *args], input=stdin, stdout=subprocess.PIPE,
                        stderr=subprocess.PIPE, timeout=30, env=s.environment(), check=False,
                        user=user, group=user, extra_groups=[] if user else None,
                        pass_fds=[fd] if fd is not None else [])
