@@ -124,6 +124,7 @@ static struct slice state_name(enum spool_rcpt_state s)
 	case RCPT_DELIVERED: return S("delivered");
 	case RCPT_FAILED: return S("failed");
 	case RCPT_CANCELLED: return S("cancelled");
+	case RCPT_BOUNCED: return S("bounced");
 	}
 	return S("");
 }

@@ -196,6 +196,7 @@ static const char *outcome_name(enum spool_rcpt_state state)
 	case RCPT_DELIVERED: return "delivered";
 	case RCPT_FAILED: return "failed";
 	case RCPT_CANCELLED: return "cancelled";
+	case RCPT_BOUNCED: return "bounced";
 	}
 	return "";
 }

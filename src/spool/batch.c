@@ -276,6 +276,7 @@ static bool merge(struct spool *s, const struct spool_op *op, uint32_t n_rcpts,
 		if (!rcpt_may_change(was))
 			continue; /* what is settled stays settled */
 		v.reply.n = v.reply.n < REPLY_MAX ? v.reply.n : REPLY_MAX;
+		v.told_delay |= old && old->told_delay;
 		*ret_changed |= v.state != was;
 		if (was == RCPT_PENDING && v.state != RCPT_PENDING && st->pending)
 			st->pending--;

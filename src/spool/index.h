@@ -13,7 +13,8 @@
 
 struct index;
 
-/* What was delivered or cancelled stays so; a failed recipient may be tried again or cancelled. */
+/* What was delivered, cancelled or bounced stays so; a failed recipient may be tried again,
+ * cancelled or bounced. */
 static inline bool rcpt_may_change(enum spool_rcpt_state from)
 {
 	return from == RCPT_PENDING || from == RCPT_FAILED;

@@ -111,6 +111,7 @@ static bool load_state(struct spool *s, const struct delivery *dl, uint32_t numb
 			return err_set(e, ERR_DAMAGED, "an outcome of no recipient");
 		r = &m->envelope.rcpts[st.verdicts[v].rcpt];
 		r->state = st.verdicts[v].state;
+		r->told_delay = st.verdicts[v].told_delay;
 		r->reply = st.verdicts[v].reply;
 	}
 	return true;

@@ -129,6 +129,7 @@ static bool keep(struct spool *s, const struct spool_op *op, struct kept *k)
 	index_publish(s->index, e);
 	for (uint32_t i = 0; i < k->envelope.n_rcpts; i++) {
 		k->envelope.rcpts[i].state = RCPT_PENDING;
+		k->envelope.rcpts[i].told_delay = false;
 		k->envelope.rcpts[i].reply = S("");
 	}
 	return true;
@@ -197,6 +198,7 @@ static enum spool_result settle(struct spool *s, struct spool_op *op)
 		failed += v->state == RCPT_FAILED;
 		failed -= r->state == RCPT_FAILED;
 		r->state = v->state;
+		r->told_delay |= v->told_delay;
 		r->reply =
 		    arena_dup(&k->arena, slice(v->reply.p, v->reply.n < 512 ? v->reply.n : 512));
 	}

@@ -155,6 +155,21 @@ bool record_put_read(struct slice in, struct arena *a, struct record_put *ret)
 
 /* -- state -- */
 
+/* A recipient's state is one byte; the bit above the states says that the sender knows of a delay.
+ */
+enum { STATE_TOLD_DELAY = 0x80 };
+
+static bool read_verdict(struct slice *in, struct spool_verdict *v)
+{
+	uint64_t state;
+
+	if (!get_u32(in, &v->rcpt) || !get_int(in, 1, &state) || !get_text(in, &v->reply))
+		return false;
+	v->told_delay = state & STATE_TOLD_DELAY;
+	v->state = (enum spool_rcpt_state)(state & ~(uint64_t)STATE_TOLD_DELAY);
+	return v->state <= RCPT_BOUNCED;
+}
+
 void record_state_write(struct buf *b, const struct record_state *s)
 {
 	buf_add(b, slice(s->id.b, sizeof s->id.b));
@@ -165,7 +180,10 @@ void record_state_write(struct buf *b, const struct record_state *s)
 	put_int(b, s->n_verdicts, 4);
 	for (uint32_t i = 0; i < s->n_verdicts; i++) {
 		put_int(b, s->verdicts[i].rcpt, 4);
-		put_int(b, (uint64_t)s->verdicts[i].state, 1);
+		put_int(b,
+			(uint64_t)s->verdicts[i].state |
+			    (s->verdicts[i].told_delay ? STATE_TOLD_DELAY : 0u),
+			1);
 		put_text(b, s->verdicts[i].reply);
 	}
 }
@@ -179,14 +197,9 @@ bool record_state_read(struct slice in, struct arena *a, struct record_state *re
 	    !get_u32(&in, &s.n_verdicts) || s.n_verdicts > in.n / 7)
 		return false;
 	s.verdicts = ARENA_ARRAY(a, struct spool_verdict, s.n_verdicts ? s.n_verdicts : 1);
-	for (uint32_t i = 0; i < s.n_verdicts; i++) {
-		uint64_t state;
-
-		if (!s.verdicts || !get_u32(&in, &s.verdicts[i].rcpt) || !get_int(&in, 1, &state) ||
-		    state > RCPT_CANCELLED || !get_text(&in, &s.verdicts[i].reply))
+	for (uint32_t i = 0; i < s.n_verdicts; i++)
+		if (!s.verdicts || !read_verdict(&in, &s.verdicts[i]))
 			return false;
-		s.verdicts[i].state = (enum spool_rcpt_state)state;
-	}
 	if (in.n)
 		return false;
 	*ret = s;

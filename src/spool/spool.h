@@ -4,7 +4,7 @@
  *  - What spool_commit() acknowledged survives kill -9 and power loss: bodies, envelopes, and
  *    every change of a recipient's state.
  *  - A message is immutable once committed; only the state of its recipients changes.
- *  - A message leaves the spool when every recipient is delivered or cancelled. A recipient that
+ *  - A message leaves the spool when every recipient is delivered, cancelled or bounced. One that
  *    failed keeps its message (and is shown by spool_list) until somebody decides.
  *  - A record whose checksum does not hold is set aside and listed by spool_damaged(); it is never
  *    delivered, and everything else goes on.
@@ -45,15 +45,18 @@ enum spool_rcpt_state {
 	RCPT_DELIVERED, /* the next hop took it */
 	RCPT_FAILED,    /* refused for good; kept for the operator */
 	RCPT_CANCELLED, /* dropped by a recorded human act */
+	RCPT_BOUNCED,   /* refused for good, and whoever had to be told is told */
 };
 
 struct spool_rcpt {
-	struct slice path;           /* mailbox as it goes on the wire, no brackets */
-	struct slice orcpt;          /* ORCPT value still in xtext, or empty */
-	unsigned notify;             /* NOTIFY_ flags; 0: parameter not given */
-	uint32_t delivery;           /* which delivery of this message it belongs to */
-	enum spool_rcpt_state state; /* filled by load and list; ignored by put */
-	struct slice reply;          /* the last remote reply or reason; filled by load */
+	struct slice path;  /* mailbox as it goes on the wire, no brackets */
+	struct slice orcpt; /* ORCPT value still in xtext, or empty */
+	unsigned notify;    /* NOTIFY_ flags; 0: parameter not given */
+	uint32_t delivery;  /* which delivery of this message it belongs to */
+	/* Filled by load, ignored by put: */
+	enum spool_rcpt_state state;
+	bool told_delay;    /* the sender has been told that it takes longer */
+	struct slice reply; /* the last remote reply or reason */
 };
 
 /* What is known of a message besides its bytes. */
@@ -94,6 +97,7 @@ struct spool_verdict {
 	uint32_t rcpt; /* index into the envelope's rcpts */
 	enum spool_rcpt_state state;
 	struct slice reply; /* kept up to 512 bytes */
+	bool told_delay;    /* once true it stays so */
 };
 
 enum spool_op_kind { SPOOL_PUT, SPOOL_SETTLE };

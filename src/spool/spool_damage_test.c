@@ -232,13 +232,56 @@ static void torn_within_a_commit(void **state)
 	rig_end(&r);
 }
 
+/* -- the bytes of an outcome -- */
+
+/* What spools hold on disk since the first of them, and what came later in bits that were 0. */
+static void states_as_bytes(void **state)
+{
+	static const struct {
+		unsigned char byte;
+		bool sound;
+		enum spool_rcpt_state state;
+		bool told;
+	} cases[] = {
+		{ 0, true, RCPT_PENDING, false },    { 1, true, RCPT_DELIVERED, false },
+		{ 2, true, RCPT_FAILED, false },     { 3, true, RCPT_CANCELLED, false },
+		{ 4, true, RCPT_BOUNCED, false },    { 5, false, RCPT_PENDING, false },
+		{ 0x80, true, RCPT_PENDING, true },  { 0x84, true, RCPT_BOUNCED, true },
+		{ 0x85, false, RCPT_PENDING, true }, { 0x40, false, RCPT_PENDING, false },
+	};
+	enum { STATE_AT = 16 + 4 + 4 + 8 + 4 + 4 + 4 };
+
+	(void)state;
+	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+		struct spool_verdict v = { 0, cases[i].state, S("550 no"), cases[i].told };
+		struct record_state s = { .id = sample_id(1), .verdicts = &v, .n_verdicts = 1 },
+				    got;
+		struct arena a;
+		struct buf b;
+
+		arena_init(&a, 4096);
+		buf_init(&b, 4096);
+		record_state_write(&b, &s);
+		if (cases[i].sound)
+			assert_int_equal((unsigned char)b.p[STATE_AT], cases[i].byte);
+		b.p[STATE_AT] = (char)cases[i].byte;
+		assert_int_equal(record_state_read(buf_slice(&b), &a, &got), cases[i].sound);
+		if (cases[i].sound) {
+			assert_int_equal(got.verdicts[0].state, cases[i].state);
+			assert_int_equal(got.verdicts[0].told_delay, cases[i].told);
+		}
+		buf_done(&b);
+		arena_done(&a);
+	}
+}
+
 /* -- rot -- */
 
 enum { ROT_MESSAGES = 24, ROT_BYTES = 700 };
 
 static void make_log(struct rig *r)
 {
-	struct spool_verdict later = { 0, RCPT_PENDING, S("451 later") },
+	struct spool_verdict later = { 0, RCPT_PENDING, S("451 later"), true },
 			     no = { 0, RCPT_FAILED, S("550") };
 
 	rig_begin(r, &spool_segments, STAY, 8 << 10);
@@ -488,6 +531,19 @@ static void see(void *arg, const struct spool_damage *d)
 	s->last = *d;
 }
 
+static bool told_delay(struct rig *r, unsigned i)
+{
+	struct spool_message got;
+	struct arena a;
+	bool told;
+
+	arena_init(&a, 1 << 20);
+	assert_true(r->b->load(r->s, sample_id(i), &a, &got, NULL));
+	told = got.envelope.rcpts[0].told_delay;
+	arena_done(&a);
+	return told;
+}
+
 static void salvage_into_new(struct rig *r, unsigned least, unsigned lost)
 {
 	struct spool_salvage done = { 0 };
@@ -512,6 +568,7 @@ static void salvage_into_new(struct rig *r, unsigned least, unsigned lost)
 
 		if (!same_or_gone(&to, i, ROT_BYTES, &s))
 			continue;
+		assert_int_equal(told_delay(&to, i), i % 5 == 1);
 		there++;
 		assert_int_equal(s, i % 5 == 2 ? RCPT_FAILED : RCPT_PENDING);
 	}
@@ -949,7 +1006,8 @@ static void notes_of_a_former_life(void **state)
 
 int spool_damage_cases(void)
 {
-	const struct CMUnitTest tests[] = { cmocka_unit_test(torn_tail),
+	const struct CMUnitTest tests[] = { cmocka_unit_test(states_as_bytes),
+					    cmocka_unit_test(torn_tail),
 					    cmocka_unit_test(torn_within_a_commit),
 					    cmocka_unit_test(astray),
 					    cmocka_unit_test(bit_flips),

@@ -16,6 +16,7 @@ struct model_message {
 	unsigned first_dest;
 	size_t body_bytes;
 	enum spool_rcpt_state state[RCPTS];
+	bool told[RCPTS];
 	uint32_t reply[RCPTS]; /* number in the reply's text; 0: none */
 	uint32_t attempts[4];
 	uint64_t next_ms[4];
@@ -89,13 +90,14 @@ static void make_settle(struct model *m, struct act *a, struct model_message *t)
 
 	for (uint32_t i = delivery; i < t->n_rcpts; i += t->n_dests) {
 		enum spool_rcpt_state to =
-		    forward ? RCPT_DELIVERED : (enum spool_rcpt_state)rnd(m, 4);
+		    forward ? RCPT_DELIVERED : (enum spool_rcpt_state)rnd(m, RCPT_BOUNCED + 1);
 
 		if (rnd(m, 4) == 0)
 			continue;
 		words[n] = ++m->next_reply;
 		snprintf(a->replies[n], sizeof a->replies[n], "250 %u", words[n]);
-		a->verdicts[n] = (struct spool_verdict){ i, to, slice_str(a->replies[n]) };
+		a->verdicts[n] =
+		    (struct spool_verdict){ i, to, slice_str(a->replies[n]), rnd(m, 4) == 0 };
 		if (t->state[i] == RCPT_PENDING || t->state[i] == RCPT_FAILED)
 			changed |= t->state[i] != to;
 		n++;
@@ -116,6 +118,7 @@ static void make_settle(struct model *m, struct act *a, struct model_message *t)
 		if (t->state[i] != RCPT_PENDING && t->state[i] != RCPT_FAILED)
 			continue;
 		t->state[i] = a->verdicts[k].state;
+		t->told[i] |= a->verdicts[k].told_delay;
 		t->reply[i] = words[k];
 	}
 	t->attempts[delivery] += a->op.attempted;
@@ -169,6 +172,7 @@ static void check_message(struct rig *r, const struct model_message *t)
 		if (t->reply[i])
 			snprintf(reply, sizeof reply, "250 %u", t->reply[i]);
 		assert_int_equal(got.envelope.rcpts[i].state, t->state[i]);
+		assert_int_equal(got.envelope.rcpts[i].told_delay, t->told[i]);
 		assert_true(slice_eq(got.envelope.rcpts[i].reply, slice_str(reply)));
 	}
 	for (uint32_t i = 0; i < t->n_dests; i++) {

@@ -185,6 +185,43 @@ static void failed_tried_again(void **state)
 	assert_int_equal(rig_count(&rig).messages, 0);
 }
 
+/* What is bounced is over; that the sender knows of a delay is never forgotten. */
+static void bounced_is_over(void **state)
+{
+	struct spool_verdict told[] = { { 0, RCPT_PENDING, S("451 later"), true } };
+	struct spool_verdict later[] = { { 0, RCPT_PENDING, S("452 later still") },
+					 { 1, RCPT_FAILED, S("550 no") } };
+	struct spool_verdict no[] = { { 0, RCPT_BOUNCED, S("expired") } };
+	struct spool_verdict end[] = { { 1, RCPT_BOUNCED, S("550 no") } };
+	struct spool_message got;
+	struct sample m;
+	struct arena a;
+
+	(void)state;
+	sample_make(&m, 1, 2, 1, 0, 100);
+	assert_int_equal(rig_put(&rig, &m, 1000), SPOOL_OK);
+	assert_int_equal(rig_settle(&rig, m.id, 0, told, 1, 2000), SPOOL_OK);
+	assert_int_equal(rig_settle(&rig, m.id, 0, later, 2, 3000), SPOOL_OK);
+	rig_load_same(&rig, &m, &a, &got);
+	assert_true(got.envelope.rcpts[0].told_delay);
+	assert_int_equal(got.envelope.rcpts[0].state, RCPT_PENDING);
+	assert_true(slice_eq(got.envelope.rcpts[0].reply, S("452 later still")));
+	assert_false(got.envelope.rcpts[1].told_delay);
+	arena_done(&a);
+	assert_int_equal(rig_settle(&rig, m.id, 0, no, 1, 0), SPOOL_OK);
+	rig_load_same(&rig, &m, &a, &got);
+	assert_int_equal(got.envelope.rcpts[0].state, RCPT_BOUNCED);
+	assert_true(got.envelope.rcpts[0].told_delay);
+	assert_int_equal(got.next_ms[0], UINT64_MAX);
+	arena_done(&a);
+	assert_int_equal(rig_settle(&rig, m.id, 0, later, 1, 3000), SPOOL_GONE);
+	assert_int_equal(rig_count(&rig).failed_rcpts, 1);
+	assert_int_equal(rig_settle(&rig, m.id, 0, end, 1, 0), SPOOL_OK);
+	assert_false(rig_has(&rig, m.id));
+	assert_int_equal(rig_count(&rig).failed_rcpts, 0);
+	sample_free(&m);
+}
+
 static void long_reply_cut(void **state)
 {
 	char reply[600];
@@ -582,6 +619,7 @@ static void readers_beside_the_committer(void **state)
 	cmocka_unit_test_setup_teardown(put_and_load, begin, end),                                 \
 	    cmocka_unit_test_setup_teardown(settle_states, begin, end),                            \
 	    cmocka_unit_test_setup_teardown(failed_tried_again, begin, end),                       \
+	    cmocka_unit_test_setup_teardown(bounced_is_over, begin, end),                          \
 	    cmocka_unit_test_setup_teardown(long_reply_cut, begin, end),                           \
 	    cmocka_unit_test_setup_teardown(one_batch, begin, end),                                \
 	    cmocka_unit_test_setup_teardown(queue_order, begin, end),                              \

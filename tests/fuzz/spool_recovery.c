@@ -186,7 +186,7 @@ static enum spool_result commit_one(struct spool *s, struct spool_op *op, bool m
 
 static void settle_one(struct spool *s, struct id id, bool may_fail)
 {
-	struct spool_verdict v = { 0, RCPT_DELIVERED, S("250") };
+	struct spool_verdict v = { 0, id.b[15] & 1 ? RCPT_DELIVERED : RCPT_BOUNCED, S("250") };
 	struct spool_op op = {
 		.kind = SPOOL_SETTLE, .id = id, .verdicts = &v, .n_verdicts = 1, .next_ms = 5
 	};
@@ -241,6 +241,9 @@ static void load_one(struct spool *s, struct id id)
 			close(m.content.fd);
 		if (m.envelope.n_rcpts < 1 || m.envelope.n_deliveries < 1)
 			abort();
+		for (uint32_t i = 0; i < m.envelope.n_rcpts; i++)
+			if (m.envelope.rcpts[i].state > RCPT_BOUNCED)
+				abort();
 	}
 	arena_done(&a);
 }
