@@ -1,39 +1,22 @@
-/* serve/start.c -- start-up, read as a list of what is opened and of what is given up; the end. */
+/* serve/start.c -- start-up, read as a list of what is opened and of what is given up. */
 #include "serve/start.h"
 
 #include "account/account.h"
 #include "auth/known.h"
-#include "base/must.h"
 #include "loop/listener.h"
 #include "ops/clock.h"
 #include "ops/log.h"
 #include "sender/domain.h"
 #include "serve/deliver.h"
 #include "serve/from_conf.h"
-#include "serve/http_in.h"
 #include "serve/route_set.h"
-#include "serve/server.h"
-#include "serve/smtp_in.h"
+#include "serve/running.h"
 
-#include <errno.h>
-#include <grp.h>
-#include <linux/capability.h>
-#include <pthread.h>
-#include <pwd.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <unistd.h>
-
-#define EXIT_CONFIG_WRONG 78
-#define EXIT_FAILED       69
-
-/* After the grace, so long for the last replies and for commits under way. */
-#define LAST_WORDS_MS 5000
 
 #define WORKERS      2
 #define FILE_WORKERS 4
@@ -43,35 +26,11 @@
 /* Logins a loop remembers: a power of two. */
 #define KNOWN_LOGINS 1024
 
-/* One opened address: which loop accepts for which door. */
-struct opened {
-	struct listener *listener;
-	struct home *home;
-	struct smtp_door *door; /* NULL: the control socket */
-	pthread_t unused;
-};
-
-struct running {
-	struct server server;
-	struct smtp_door *doors;
-	struct opened *opened;
-	size_t n_opened;
-	struct route_set *routes;
-	pthread_t *threads;
-	struct loop_task *tasks; /* for messages to the homes at the end */
-	struct loop_timer grace, watch;
-	uint64_t key[2];
-	bool stop_asked, grace_over;
-	int exit_code;
-};
-
 static int complain(int code, const char *text)
 {
 	fprintf(stderr, "signet: %s\n", text);
 	return code;
 }
-
-/* -- opening -- */
 
 static bool open_routes(struct running *r, struct err *e)
 {
@@ -246,219 +205,6 @@ static bool make_lanes(struct server *s, struct err *e)
 	return s->committer;
 }
 
-/* -- giving up -- */
-
-static bool become(const struct conf *c, struct err *e)
-{
-	struct __user_cap_header_struct head = { .version = _LINUX_CAPABILITY_VERSION_3 };
-	struct __user_cap_data_struct caps[2] = { 0 };
-	char name[80], control[128];
-	struct passwd *pw;
-
-	/* No core file: keys and messages are in memory. */
-	if (prctl(PR_SET_DUMPABLE, 0) || setrlimit(RLIMIT_CORE, &(struct rlimit){ 0, 0 }))
-		return err_set(e, ERR_LATER, "core files: %s", strerror(errno));
-	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
-		return err_set(e, ERR_LATER, "no_new_privs: %s", strerror(errno));
-	if (geteuid() != 0 || !c->user.n)
-		return true;
-	snprintf(name, sizeof name, "%.*s", SLICE_ARG(c->user));
-	pw = getpwnam(name);
-	if (!pw)
-		return err_set(e, ERR_INPUT, "user: no user %s", name);
-	/* It was opened as root; its user may call, too. */
-	snprintf(control, sizeof control, "%.*s", SLICE_ARG(c->control_socket));
-	if (lchown(control, pw->pw_uid, pw->pw_gid))
-		return err_set(e, ERR_DENIED, "%s: %s", control, strerror(errno));
-	if (prctl(PR_SET_KEEPCAPS, 1) || setgroups(0, NULL) || setgid(pw->pw_gid) ||
-	    setuid(pw->pw_uid))
-		return err_set(e, ERR_DENIED, "user %s: %s", name, strerror(errno));
-	/* To open listeners again at a reload, and nothing else. */
-	caps[0].effective = caps[0].permitted = 1u << CAP_NET_BIND_SERVICE;
-	if (syscall(SYS_capset, &head, caps))
-		return err_set(e, ERR_DENIED, "capabilities: %s", strerror(errno));
-	return true;
-}
-
-/* -- running -- */
-
-static void accepted(void *arg, int fd)
-{
-	struct opened *o = arg;
-
-	if (o->door)
-		smtp_in_accept(o->home, o->door, fd);
-	else
-		http_in_accept(o->home, fd);
-}
-
-static bool start_listeners(struct running *r, struct err *e)
-{
-	for (size_t i = 0; i < r->n_opened; i++) {
-		struct opened *o = &r->opened[i];
-
-		if (!listener_start(o->listener, o->home->loop, accepted, o))
-			return err_set(e, ERR_LATER, "listener: out of memory");
-		if (o->door && o->home->index == 0)
-			log_event(
-			    LOG_LISTENING, F_STR("listener", o->door->name),
-			    F_U64("port", listener_port(o->listener)),
-			    F_CSTR("tls", o->door->session.implicit_tls ? "implicit" : "starttls"));
-	}
-	return true;
-}
-
-static void *home_main(void *arg)
-{
-	struct home *h = arg;
-
-	loop_run(h->loop);
-	return NULL;
-}
-
-static size_t smtp_open(const struct server *s)
-{
-	return (size_t)atomic_load(&s->connections);
-}
-
-/* -- the end -- */
-
-struct home_task {
-	struct loop_task task;
-	struct running *running;
-	struct home *home;
-	bool now;
-};
-
-static void on_home_shutdown(struct loop_task *t)
-{
-	struct home_task *ht = (struct home_task *)(void *)t;
-	struct running *r = ht->running;
-
-	for (size_t i = 0; i < r->n_opened; i++)
-		if (r->opened[i].home == ht->home && r->opened[i].door)
-			listener_stop(r->opened[i].listener);
-	smtp_in_shutdown(ht->home->smtp_in, ht->now);
-	free(ht);
-}
-
-static void tell_homes(struct running *r, bool now)
-{
-	for (unsigned i = 0; i < r->server.n_homes; i++) {
-		struct home_task *t = calloc(1, sizeof *t);
-
-		if (!t)
-			continue;
-		*t = (struct home_task){ .task.run = on_home_shutdown,
-					 .running = r,
-					 .home = &r->server.homes[i],
-					 .now = now };
-		loop_post(r->server.homes[i].loop, &t->task);
-	}
-}
-
-static void stop_loops(struct running *r)
-{
-	for (unsigned i = 0; i < r->server.n_homes; i++)
-		loop_stop(r->server.homes[i].loop);
-}
-
-/* Every so often while ending, and while running: is there still something to wait for? */
-static void on_watch(void *arg)
-{
-	struct running *r = arg;
-
-	if (atomic_load(&r->server.spool_broken) && !r->stop_asked) {
-		/* What the disk holds is only known by reading it afresh: the supervisor starts us
-		 * again. Nothing was acknowledged that is not there. */
-		r->exit_code = EXIT_FAILED;
-		stop_loops(r);
-		return;
-	}
-	if (r->stop_asked && smtp_open(&r->server) == 0 &&
-	    (r->grace_over || deliver_busy(r->server.deliver) == 0)) {
-		stop_loops(r);
-		return;
-	}
-	loop_timer_set(&r->watch, r->stop_asked ? 20 : 200);
-}
-
-static void on_grace(void *arg)
-{
-	struct running *r = arg;
-
-	/* Whoever does not even read the 421, and a disk that does not end a commit, are left
-	 * behind. */
-	if (r->grace_over) {
-		loop_timer_cancel(&r->watch);
-		stop_loops(r);
-		return;
-	}
-	r->grace_over = true;
-	tell_homes(r, true);
-	loop_timer_set(&r->grace, LAST_WORDS_MS);
-	loop_timer_set(&r->watch, 20);
-}
-
-static void on_signal(void *arg, int signo)
-{
-	struct running *r = arg;
-
-	if (signo == SIGHUP) {
-		log_event(
-		    LOG_WARNING,
-		    F_CSTR("about", "reload is not there: restart to change the configuration"));
-		return;
-	}
-	if (r->stop_asked)
-		return;
-	r->stop_asked = true;
-	atomic_store(&r->server.stopping, true);
-	log_event(LOG_STOPPING, F_U64("signal", (uint64_t)signo),
-		  F_U64("connections", smtp_open(&r->server)));
-	deliver_shutdown(r->server.deliver);
-	tell_homes(r, false);
-	loop_timer_set(&r->grace, r->server.conf->limits.shutdown_grace);
-	loop_timer_set(&r->watch, 20);
-}
-
-static void close_all(struct running *r)
-{
-	struct server *s = &r->server;
-
-	for (size_t i = 0; i < r->n_opened; i++)
-		listener_close(r->opened[i].listener);
-	for (unsigned i = 0; s->homes && i < s->n_homes; i++)
-		if (s->homes[i].smtp_in)
-			smtp_in_abort(s->homes[i].smtp_in);
-	/* Jobs under way end first, then the commits they may have asked for. What they send back
-	 * to the loops is not run any more: outcomes are durable, answers have nobody to go to. */
-	lane_free(s->names);
-	lane_free(s->files);
-	lane_free(s->work);
-	batch_free(s->committer);
-	deliver_free(s->deliver);
-	if (s->spool)
-		s->spool_backend->close(s->spool);
-	store_close(s->store);
-	keyring_close(s->keyring);
-	for (unsigned i = 0; s->homes && i < s->n_homes; i++) {
-		smtp_in_home_free(s->homes[i].smtp_in);
-		sender_cache_free(s->homes[i].senders);
-		auth_known_free(s->homes[i].logins);
-		loop_free(s->homes[i].loop);
-	}
-	for (size_t i = 0; r->doors && i < s->conf->n_listeners; i++)
-		tls_server_free(r->doors[i].tls);
-	tally_free(s->addresses);
-	tally_free(s->accounts);
-	free(s->homes);
-	free(r->opened);
-	free(r->doors);
-	route_set_free(r->routes);
-	free(r->threads);
-}
-
 static bool open_all(struct running *r, struct err *e)
 {
 	struct server *s = &r->server;
@@ -470,57 +216,11 @@ static bool open_all(struct running *r, struct err *e)
 	if (!s->addresses || !s->accounts)
 		return err_set(e, ERR_LATER, "out of memory");
 	if (!open_routes(r, e) || !make_doors(r, e) || !make_homes(r, e) || !open_listeners(r, e) ||
-	    !become(s->conf, e) || !open_state(r, e) || !make_lanes(s, e))
+	    !give_up_rights(s->conf, e) || !open_state(r, e) || !make_lanes(s, e))
 		return false;
 	s->submit = submit_conf(s->conf);
 	s->deliver = deliver_new(&s->homes[0], e);
-	return s->deliver && loop_signals(s->homes[0].loop, on_signal, r, e);
-}
-
-static bool start_threads(struct running *r, struct err *e)
-{
-	struct server *s = &r->server;
-	sigset_t all, old;
-	bool ok = true;
-
-	r->threads = calloc(s->n_homes, sizeof *r->threads);
-	if (!r->threads)
-		return err_set(e, ERR_LATER, "out of memory");
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &old);
-	for (unsigned i = 1; ok && i < s->n_homes; i++)
-		ok = !pthread_create(&r->threads[i], NULL, home_main, &s->homes[i]);
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
-	return ok || err_set(e, ERR_LATER, "cannot start threads");
-}
-
-/* What is set aside is said at every start, until somebody looks. */
-static void log_damage(const struct server *s)
-{
-	struct spool_damage d[16];
-	size_t from = 0, n;
-
-	do {
-		n = s->spool_backend->damaged(s->spool, from, d, 16);
-		for (size_t i = 0; i < n; i++)
-			log_event(LOG_SPOOL_DAMAGED, F_CSTR("where", d[i].where),
-				  F_CSTR("reason", d[i].reason), F_ID("id", d[i].id));
-		from += n;
-	} while (n == 16 && from < 1000);
-}
-
-static void run(struct running *r)
-{
-	struct server *s = &r->server;
-
-	loop_timer_init(&r->grace, s->homes[0].loop, on_grace, r);
-	loop_timer_init(&r->watch, s->homes[0].loop, on_watch, r);
-	loop_timer_set(&r->watch, 200);
-	log_damage(s);
-	deliver_wake(s->deliver);
-	loop_run(s->homes[0].loop);
-	for (unsigned i = 1; i < s->n_homes; i++)
-		pthread_join(r->threads[i], NULL);
+	return s->deliver && watch_for_the_end(r, e);
 }
 
 static enum log_format log_format(struct slice word)
@@ -556,7 +256,7 @@ int serve_run(const char *config)
 		ok = start_listeners(&r, &e) && start_threads(&r, &e);
 	}
 	if (ok) {
-		run(&r);
+		run_to_the_end(&r);
 		log_event(LOG_STOPPED, F_U64("accepted", atomic_load(&r.server.accepted)),
 			  F_U64("exit", (uint64_t)r.exit_code));
 	}
