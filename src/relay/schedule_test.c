@@ -6,15 +6,28 @@
 #include <stdio.h>
 
 /* No jitter: 1 s, 2 s, 4 s, ... 60 s. */
-static const struct retry_config retry = { 1000, 2000, 60000, 0, 432000000 };
+static const struct schedule_conf conf = { .retry = { 1000, 2000, 60000, 0, 432000000 },
+					   .hash_key = { 1, 2 } };
+/* The same with little room. */
+static const struct schedule_conf small = { .retry = { 1000, 2000, 60000, 0, 432000000 },
+					    .hash_key = { 1, 2 },
+					    .sites = 60,
+					    .held = 100,
+					    .site_held = 80 };
 
 static const struct slice to_a[] = { S("a.test"), S("more.test") };
 static const struct slice to_b[] = { S("b.test") };
 static const struct slice to_c[] = { S("c.test") };
+static const struct slice to_world[] = { S("world"), S("[192.0.2.1]") };
 static const struct route table[] = {
 	{ .name = S("a"), .domains = to_a, .n_domains = 2, .connections = 3 },
 	{ .name = S("b"), .domains = to_b, .n_domains = 1, .connections = 1 },
 	{ .name = S("c"), .domains = to_c, .n_domains = 1, .connections = 2 },
+	{ .name = { "world", 5 },
+	  .type = ROUTE_MX,
+	  .domains = to_world,
+	  .n_domains = 2,
+	  .connections = 2 },
 };
 static const struct routes routes = { table, LEN(table) };
 
@@ -30,11 +43,11 @@ static const struct spool_backend *const b = &spool_memory;
 
 static int begin(void **state)
 {
-	static const struct spool_conf conf = { .hash_key = { 1, 2 } };
+	static const struct spool_conf sc = { .hash_key = { 1, 2 } };
 	static struct fix f;
 
-	f = (struct fix){ .spool = b->open(&conf, NULL) };
-	f.s = f.spool ? schedule_new(b, f.spool, &routes, &retry) : NULL;
+	f = (struct fix){ .spool = b->open(&sc, NULL) };
+	f.s = f.spool ? schedule_new(b, f.spool, &routes, &conf) : NULL;
 	*state = &f;
 	return f.s ? 0 : -1;
 }
@@ -362,7 +375,7 @@ static void back_off_grows_and_ends(void **state)
 
 static void randomness_and_long_reasons(void **state)
 {
-	static const struct retry_config jittered = { 1000, 2000, 60000, 250, 1 };
+	static const struct schedule_conf jittered = { .retry = { 1000, 2000, 60000, 250, 1 } };
 	struct fix *f = *state;
 	char longer[400];
 	struct site *a;
@@ -420,7 +433,7 @@ static void without_memory_it_waits_a_moment(void **state)
 	struct fix *f = *state;
 	size_t at;
 
-	for (at = 1; at <= 2; at++) { /* the site; what it holds */
+	for (at = 1; at <= 4; at++) { /* the site, and the way to it twice; what it holds */
 		uint64_t now = T0 + at * 10000;
 
 		put(f, "a.test", now);
@@ -428,18 +441,21 @@ static void without_memory_it_waits_a_moment(void **state)
 		assert_int_equal(schedule_refill(f->s, now), now + 1000);
 		assert_true(memory_failed());
 		assert_null(schedule_wants(f->s, now));
-		assert_int_equal(schedule_site(f->s, NULL) != NULL, at == 2);
+		assert_int_equal(schedule_site(f->s, NULL) != NULL, at == 4);
 		assert_int_equal(schedule_refill(f->s, now + 999), now + 1000);
-		if (at == 2)
+		if (at == 4)
 			break;
 		schedule_free(f->s);
-		f->s = schedule_new(b, f->spool, &routes, &retry);
+		f->s = schedule_new(b, f->spool, &routes, &conf);
 		assert_non_null(f->s);
 	}
-	assert_int_equal(schedule_refill(f->s, T0 + 21000), UINT64_MAX);
-	assert_int_equal(take(f, site_named(f, "a"), T0 + 21000, NULL) != 0, true);
-	memory_fails_at(1);
-	assert_null(schedule_new(b, f->spool, &routes, &retry));
+	memory_fails_at(0);
+	assert_int_equal(schedule_refill(f->s, T0 + 41000), UINT64_MAX);
+	assert_int_equal(take(f, site_named(f, "a"), T0 + 41000, NULL) != 0, true);
+	for (at = 1; at <= 3; at++) {
+		memory_fails_at(at);
+		assert_null(schedule_new(b, f->spool, &routes, &conf));
+	}
 }
 
 /* The next one finds all of it; nothing was left held. */
@@ -454,7 +470,7 @@ static void an_end_gives_everything_back(void **state)
 	first = take(f, site_named(f, "a"), T0, NULL); /* and stays in somebody's hand */
 	assert_in_range(first, 1, 3);
 	schedule_free(f->s);
-	f->s = schedule_new(b, f->spool, &routes, &retry);
+	f->s = schedule_new(b, f->spool, &routes, &conf);
 	assert_non_null(f->s);
 	assert_null(schedule_wants(f->s, T0));
 	assert_int_equal(schedule_refill(f->s, T0), UINT64_MAX);
@@ -494,6 +510,226 @@ static void a_refill_has_an_end(void **state)
 	}
 	assert_int_equal(schedule_refill(f->s, T0), T0 + 1000);
 	assert_int_equal(site_named(f, "b")->n_held, 65);
+}
+
+/* ---- MX routes: sites are sets of hosts ---- */
+
+static const struct mx_host one[] = { { S("mx.test"), 10 } };
+static const struct mx_host two[] = { { S("mx.test"), 10 }, { S("spare.test"), 20 } };
+
+static void resolve(struct fix *f, struct site *site, const struct mx_host *hosts, size_t n,
+		    uint64_t now_ms)
+{
+	assert_non_null(site);
+	assert_int_equal(site->kind, SITE_UNRESOLVED);
+	schedule_resolved(f->s, site, hosts, n, 60000, now_ms);
+	assert_false(schedule_has(site, now_ms));
+}
+
+/* The site that is wanted next; two destinations are looked up at the same time. */
+static void domains_with_the_same_hosts_share_a_site(void **state)
+{
+	struct fix *f = *state;
+	struct site *x, *y, *site;
+
+	put(f, "x.world", T0);
+	put(f, "y.world", T0);
+	assert_int_equal(schedule_refill(f->s, T0), UINT64_MAX);
+	x = schedule_wants(f->s, T0);
+	assert_int_equal(x->kind, SITE_UNRESOLVED);
+	x->active = x->unproven = 1;
+	y = schedule_wants(f->s, T0);
+	assert_ptr_not_equal(x, y);
+	assert_slice(x->name, S("x.world"));
+	y->active = y->unproven = 1;
+	assert_null(schedule_wants(f->s, T0));
+	resolve(f, x, two, 2, T0);
+	x->active = x->unproven = 0;
+	site = schedule_wants(f->s, T0);
+	assert_int_equal(site->kind, SITE_HOSTS);
+	assert_int_equal(site->n_hosts, 2);
+	assert_slice(site->name, S("mx.test"));
+	assert_slice(site->hosts[1].name, S("spare.test"));
+	assert_int_equal(site->hosts[1].preference, 20);
+	assert_int_equal(site->n_held, 1);
+	resolve(f, y, two, 2, T0);
+	y->active = y->unproven = 0;
+	assert_int_equal(site->n_held, 2);
+	assert_int_not_equal(take(f, site, T0, NULL), 0);
+	assert_int_not_equal(take(f, site, T0, NULL), 0);
+	/* Now it is known where they go; not of a third one. */
+	put(f, "x.world", T0);
+	put(f, "z.world", T0);
+	schedule_refill(f->s, T0 + 59999);
+	assert_int_equal(site->n_held, 1);
+	assert_ptr_equal(schedule_wants(f->s, T0), site);
+	assert_slice(schedule_wants(f->s, T0)->name, S("z.world"));
+}
+
+/* Other preferences, other hosts, another route: another site. */
+static void other_hosts_are_another_site(void **state)
+{
+	struct fix *f = *state;
+	const struct mx_host other[] = { { S("mx.test"), 11 }, { S("spare.test"), 20 } };
+	const struct mx_host *lists[] = { one, two, other };
+
+	for (size_t i = 0; i < LEN(lists); i++) {
+		char dest[32];
+		struct site *site;
+
+		snprintf(dest, sizeof dest, "x%zu.world", i);
+		put(f, dest, T0);
+		schedule_refill(f->s, T0);
+		while ((site = schedule_wants(f->s, T0))->kind != SITE_UNRESOLVED)
+			;
+		resolve(f, site, lists[i], i ? 2 : 1, T0);
+	}
+	for (size_t i = 0; i < LEN(lists); i++) {
+		struct site *site = schedule_wants(f->s, T0);
+
+		assert_int_equal(site->kind, SITE_HOSTS);
+		assert_int_equal(site->n_held, 1);
+		assert_int_not_equal(take(f, site, T0, NULL), 0);
+	}
+	assert_null(schedule_wants(f->s, T0));
+}
+
+/* After its time to live, and after a failure, the hosts are looked up again. */
+static void what_is_known_ages(void **state)
+{
+	struct fix *f = *state;
+	struct site *site;
+	uint64_t now = T0;
+
+	for (int i = 0; i < 3; i++) {
+		put(f, "x.world", now);
+		schedule_refill(f->s, now);
+		resolve(f, schedule_wants(f->s, now), one, 1, now);
+		site = schedule_wants(f->s, now);
+		assert_int_equal(take(f, site, now, NULL) != 0, true);
+		if (i == 1)
+			schedule_site_failed(f->s, site, now, 0, S("down"));
+		now += i == 0 ? 60000 : 1000;
+	}
+}
+
+/* It was down when its next destination was resolved: that waits, too. */
+static void a_site_that_is_down_takes_no_newcomer(void **state)
+{
+	struct fix *f = *state;
+	struct site *site;
+
+	put(f, "x.world", T0);
+	schedule_refill(f->s, T0);
+	resolve(f, schedule_wants(f->s, T0), one, 1, T0);
+	site = schedule_wants(f->s, T0);
+	schedule_site_failed(f->s, site, T0, 0, S("down"));
+	put(f, "y.world", T0);
+	schedule_refill(f->s, T0);
+	resolve(f, schedule_wants(f->s, T0), one, 1, T0);
+	assert_null(schedule_wants(f->s, T0));
+	assert_int_equal(site->n_held, 0);
+	assert_int_equal(schedule_refill(f->s, T0), T0 + 1000);
+}
+
+static void a_literal_is_its_own_host(void **state)
+{
+	struct fix *f = *state;
+	struct site *site;
+
+	put(f, "[192.0.2.1]", T0);
+	schedule_refill(f->s, T0);
+	site = schedule_wants(f->s, T0);
+	assert_int_equal(site->kind, SITE_HOSTS);
+	assert_true(site->literal);
+	assert_int_equal(site->n_hosts, 1);
+	assert_slice(site->hosts[0].name, S("[192.0.2.1]"));
+	assert_int_not_equal(take(f, site, T0, NULL), 0);
+}
+
+/* While deliveries are charged with its trouble, it is not looked up again. */
+static void a_charged_site_wants_nothing(void **state)
+{
+	struct fix *f = *state;
+	struct site *site;
+
+	put(f, "x.world", T0);
+	schedule_refill(f->s, T0);
+	site = schedule_wants(f->s, T0);
+	site->charged = 1;
+	assert_null(schedule_wants(f->s, T0));
+	site->charged = 0;
+	assert_ptr_equal(schedule_wants(f->s, T0), site);
+}
+
+/* Another one, with little room. */
+static void begin_small(struct fix *f)
+{
+	schedule_free(f->s);
+	f->s = schedule_new(b, f->spool, &routes, &small);
+	assert_non_null(f->s);
+}
+
+static void put_numbered(struct fix *f, const char *below, unsigned n)
+{
+	for (unsigned i = 0; i < n; i++) {
+		char dest[32];
+
+		snprintf(dest, sizeof dest, "d%u.%s", i, below);
+		put(f, dest, T0);
+	}
+}
+
+/* Those that found no room come again soon, and nothing is lost; other sites have room. */
+static void what_is_held_is_bounded(void **state)
+{
+	struct fix *f = *state;
+	unsigned got = 0;
+	uint64_t now = T0;
+
+	begin_small(f);
+	put_numbered(f, "a.test", 300);
+	put(f, "b.test", T0);
+	while (got < 300) {
+		assert_int_equal(schedule_refill(f->s, now), got < 220 ? now + 100 : UINT64_MAX);
+		assert_in_range(site_named(f, "a")->n_held, 1, 80);
+		while (take(f, site_named(f, "a"), now, NULL))
+			got++;
+		assert_in_range(now - T0, 0, 1000);
+		now += 100;
+	}
+	assert_int_not_equal(take(f, site_named(f, "b"), now, NULL), 0);
+	/* All sites together. */
+	put_numbered(f, "x.a.test", 90);
+	put_numbered(f, "x.c.test", 90);
+	assert_int_equal(schedule_refill(f->s, now), now + 100);
+	assert_int_equal(site_named(f, "a")->n_held + site_named(f, "c")->n_held, 100);
+}
+
+/* Sites are bounded, and those that are done with make room. */
+static void sites_are_bounded(void **state)
+{
+	struct fix *f = *state;
+	struct site *site = NULL;
+	unsigned n = 0, got = 0;
+	uint64_t now = T0;
+
+	begin_small(f);
+	put_numbered(f, "world", 200);
+	assert_int_equal(schedule_refill(f->s, now), now + 1000);
+	while ((site = schedule_site(f->s, site)))
+		n++;
+	assert_int_equal(n, 60);
+	while (got < 200) {
+		while ((site = schedule_wants(f->s, now)))
+			while (take(f, site, now, NULL))
+				got++;
+		schedule_refill(f->s, now += 200);
+		assert_in_range(now - T0, 0, 20000);
+	}
+	for (int i = 0; i < 10; i++)
+		schedule_refill(f->s, now);
+	assert_null(schedule_site(f->s, NULL));
 }
 
 /* ---- random work against a list of what is where ---- */
@@ -667,6 +903,14 @@ int schedule_tests(void)
 		T(without_memory_it_waits_a_moment),
 		T(an_end_gives_everything_back),
 		T(a_refill_has_an_end),
+		T(domains_with_the_same_hosts_share_a_site),
+		T(other_hosts_are_another_site),
+		T(what_is_known_ages),
+		T(a_site_that_is_down_takes_no_newcomer),
+		T(a_literal_is_its_own_host),
+		T(a_charged_site_wants_nothing),
+		T(what_is_held_is_bounded),
+		T(sites_are_bounded),
 		cmocka_unit_test(nothing_is_lost_or_sent_twice),
 	};
 
