@@ -12,6 +12,11 @@
 /* Compaction copies along with a batch twice what the batch brings, and at least this. */
 #define MOVE_LEAST (256ull << 10)
 #define RETIRE_MAX 4
+/* The next segment is wanted when this share of the one in use is full. When that took less than so
+ * long, commits are large, the syncs of new blocks few, and the zeros would cost more than they
+ * save. */
+#define AHEAD_AFTER    4
+#define AHEAD_LEAST_MS 300
 
 /* -- writing -- */
 
@@ -235,6 +240,15 @@ static bool break_down(struct spool *s, struct spool_op *const *ops, size_t n,
 	return err_set(e, ERR_LATER, "spool: write or sync failed: %s", strerror(why));
 }
 
+static void look_ahead(struct spool *s)
+{
+	if (s->asked_ahead || log_active(s)->end < s->segment_bytes / AHEAD_AFTER)
+		return;
+	s->asked_ahead = true;
+	if (clock_mono_ms() >= s->rotated_ms + AHEAD_LEAST_MS)
+		ahead_spare(s->ahead);
+}
+
 /* One write and one sync; *ret_done: ops that have their result. */
 static bool commit_some(struct spool *s, struct spool_op *const *ops, size_t n, size_t *ret_done,
 			struct err *e)
@@ -298,6 +312,7 @@ static bool commit_some(struct spool *s, struct spool_op *const *ops, size_t n, 
 		believe(s, end);
 	log_clear_batch(s);
 	log_retire_empty(s, RETIRE_MAX);
+	look_ahead(s);
 	return true;
 }
 

@@ -1,5 +1,7 @@
 #include "spool/log_impl.h"
 
+#include "ops/clock.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -254,6 +256,7 @@ void log_free(struct spool *s)
 		segment_close(s->segments[i]);
 		free(s->segments[i]);
 	}
+	ahead_free(s->ahead);
 	index_free(s->index);
 	buf_done(&s->meta);
 	buf_done(&s->facts);
@@ -295,11 +298,15 @@ static bool begin(struct spool *s, const struct spool_conf *conf, struct err *e)
 		return false;
 	if (!log_load_notes(s))
 		return cannot(s, "/damaged", e);
+	s->ahead = ahead_new(s->dir, s->segment_bytes);
+	if (!s->ahead)
+		return err_set(e, ERR_LATER, "spool: out of memory");
 	known = log_read_uuid(s);
 	if (!log_recover(s, e) || (!known && !write_uuid(s, e)) ||
 	    (!s->n_segments && !first_segment(s, e)))
 		return false;
 	log_retire_empty(s, SIZE_MAX / 2);
+	s->rotated_ms = clock_mono_ms();
 	return true;
 }
 

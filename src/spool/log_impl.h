@@ -4,6 +4,7 @@
  *     batch.c    the records of a commit, built in memory
  *     commit.c   a batch is built, written, synced, believed
  *     space.c    free space, rotation, compaction, retirement
+ *     ahead.c    what a rotation needs, made before it
  *     load.c     a message from disk
  *     recover.c  what a start finds
  *     damage.c   what was set aside
@@ -16,6 +17,7 @@
 #define SPOOL_LOG_IMPL_H
 
 #include "base/map.h"
+#include "spool/ahead.h"
 #include "spool/fact.h"
 
 #include <pthread.h>
@@ -68,6 +70,9 @@ struct spool {
 	size_t n_parts, cap_parts;
 	uint64_t bytes_since_look, look_ms; /* at the free space */
 	bool short_of_space;
+	struct ahead *ahead; /* NULL: salvage */
+	bool asked_ahead;    /* for the next segment, since the last rotation */
+	uint64_t rotated_ms;
 	uint64_t moved_to; /* compaction: how far the oldest segment has been copied */
 	struct arena scratch;
 	bool large_changed;

@@ -646,5 +646,5 @@ int spool_conformance(void)
 
 int main(void)
 {
-	return spool_conformance() + spool_model() + spool_damage_cases();
+	return spool_conformance() + spool_model() + spool_damage_cases() + spool_ahead_cases();
 }
