@@ -1,7 +1,5 @@
 #include "policy/retry.h"
 
-#include "policy/room_test.h"
-
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -111,7 +109,7 @@ static void test_expiry(void **state)
 	assert_true(retry_expired(0, UINT64_MAX, &plain));
 }
 
-int retry_tests(void)
+int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_growth),   cmocka_unit_test(test_jitter),
@@ -119,5 +117,5 @@ int retry_tests(void)
 		cmocka_unit_test(test_monotone), cmocka_unit_test(test_expiry),
 	};
 
-	return cmocka_run_group_tests_name("retry", tests, NULL, NULL);
+	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,6 +1,0 @@
-#include "policy/room_test.h"
-
-int main(void)
-{
-	return retry_tests() + guard_tests();
-}
