@@ -265,6 +265,8 @@ class Tree:
         """True: a sync ended."""
         o, d = self.by_ino.get(ino), self.by_ino.get(dir_)
         name = data.decode("utf-8", "replace") if op in (MADE, NAMED, UNNAMED, RENAMED, DIRECTORY) else ""
+        if op == MADE and where and o and d and d.now().get(name) is o:
+            return False    # it was there before, and is known
         if op in (MADE, DIRECTORY):
             o = self.by_ino[ino] = File() if op == MADE else Directory()
             if d:

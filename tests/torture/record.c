@@ -181,15 +181,16 @@ static int opened(int dir, const char *path, int flags, mode_t mode)
 	} else {
 		fd = (int)syscall(SYS_openat, dir, path, flags | O_LARGEFILE, mode);
 	}
-	if (fd >= 0 && head && made) {
+	/* One that was there, too: a process that was killed may have made it and not said so. */
+	if (fd >= 0 && head && flags & O_CREAT) {
 		const char *name;
 		uint64_t up = parent(dir, path, &name);
 
-		note((struct record){ .op = MADE, .ino = ino_of(fd), .dir = up }, name,
+		note((struct record){ .op = MADE, .ino = ino_of(fd), .dir = up, .at = !made }, name,
 		     strlen(name));
-	} else if (fd >= 0 && head && flags & O_TRUNC) {
-		note((struct record){ .op = CUT, .ino = ino_of(fd) }, "", 0);
 	}
+	if (fd >= 0 && head && !made && flags & O_TRUNC)
+		note((struct record){ .op = CUT, .ino = ino_of(fd) }, "", 0);
 	return fd;
 }
 
