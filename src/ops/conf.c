@@ -3,6 +3,7 @@
 
 #include "base/arena.h"
 #include "base/utf8.h"
+#include "ops/readable.h"
 
 #include <confuse.h>
 #include <errno.h>
@@ -115,9 +116,7 @@ static bool check_value(const struct conf_option *o, struct slice value, struct 
 	case CONF_READABLE:
 		if (!absolute(value, path, sizeof path))
 			return err_set(e, ERR_INPUT, "path too long");
-		if (access(path, R_OK))
-			return err_set(e, ERR_INPUT, "%s: %s", path, strerror(errno));
-		return true;
+		return readable_check(path, e);
 	}
 	return false;
 }

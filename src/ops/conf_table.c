@@ -19,7 +19,7 @@
 const struct conf_section_info conf_sections[SECTIONS] = {
 	[IN_TOP]      = { NULL,       false, "At the top of the file" },
 	[IN_SPOOL]    = { "spool",    false, "The queue" },
-	[IN_TLS]      = { "tls",      false, "Certificates; several pairs stand side by side (RSA and ECDSA)" },
+	[IN_TLS]      = { "tls",      false, "Certificates; several pairs stand side by side: RSA and ECDSA, and different names" },
 	[IN_LIMITS]   = { "limits",   false, "What a client may do" },
 	[IN_RETRY]    = { "retry",    false, "When a delivery is tried again" },
 	[IN_DELIVERY] = { "delivery", false, "How long a remote server may take, phase by phase" },
@@ -42,8 +42,8 @@ const struct conf_option conf_options[] = {
 	{ IN_SPOOL, "messages_max", CONF_UINT,   TOP(spool.messages_max), "5000000", 0, 1000000000, NULL, "messages waiting; beyond: 452 4.3.1; 0: no limit" },
 	{ IN_SPOOL, "body_memory",  CONF_SIZE,   TOP(spool.body_memory), "256K", 16 KI, 64 MI, NULL, "bytes of a body kept in memory; more goes to a file" },
 
-	{ IN_TLS, "certificate",    CONF_READABLE, TOP(tls.certificate), "", 0, 8, NULL, "certificate chains, PEM" },
-	{ IN_TLS, "key",            CONF_READABLE, TOP(tls.key),         "", 0, 8, NULL, "their private keys, in the same order" },
+	{ IN_TLS, "certificate",    CONF_READABLE, TOP(tls.certificate), "", 0, 100, NULL, "certificate chains, PEM; the first is for whoever asks for no name that is here" },
+	{ IN_TLS, "key",            CONF_READABLE, TOP(tls.key),         "", 0, 100, NULL, "their private keys, in the same order" },
 
 	{ IN_LIMITS, "line",           CONF_SIZE, TOP(limits.line),          "2048", 512, 64 KI, NULL, "a command line, CRLF included: 500 5.5.2" },
 	{ IN_LIMITS, "auth_line",      CONF_SIZE, TOP(limits.auth_line),     "12288", 12288, 64 KI, NULL, "a line inside AUTH: 500 5.5.6" },
