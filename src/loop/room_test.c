@@ -6,5 +6,8 @@ int main(void)
 {
 	/* As loop_signals() does for the server. */
 	signal(SIGPIPE, SIG_IGN);
-	return test_loop() + test_work() + test_listener() + test_stream() + test_tls() ? 1 : 0;
+	return test_loop() + test_work() + test_listener() + test_stream() + test_tls() +
+		       test_tls_sni()
+		   ? 1
+		   : 0;
 }

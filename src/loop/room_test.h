@@ -7,5 +7,6 @@ int test_work(void);
 int test_listener(void);
 int test_stream(void);
 int test_tls(void);
+int test_tls_sni(void);
 
 #endif

@@ -18,6 +18,18 @@ static char dir[32], cert[64], key[64], other_cert[64], other_key[64];
 static struct tls_server *server;
 static struct tls_client *client, *stranger;
 
+static struct tls_server *server_new(const struct slice *certificates, const struct slice *keys)
+{
+	struct err e;
+	struct tls_certs *read = tls_certs_read(certificates, keys, 1, &e);
+	struct tls_server *t =
+	    read ? tls_server_new(&(struct tls_server_conf){ .certs = read, .alpn = S("smtp") }, &e)
+		 : NULL;
+
+	tls_certs_free(read);
+	return t;
+}
+
 static int set_up(void **state)
 {
 	struct err e = { 0 };
@@ -36,10 +48,7 @@ static int set_up(void **state)
 		return -1;
 	certs[0] = slice_str(cert);
 	keys[0] = slice_str(key);
-	server = tls_server_new(
-	    &(struct tls_server_conf){
-		.certificates = certs, .keys = keys, .n = 1, .alpn = S("smtp") },
-	    &e);
+	server = server_new(certs, keys);
 	client = tls_client_new(&(struct tls_client_conf){ .ca_file = slice_str(cert) }, &e);
 	stranger =
 	    tls_client_new(&(struct tls_client_conf){ .ca_file = slice_str(other_cert) }, &e);
@@ -513,10 +522,7 @@ static void test_context_goes_first(void **state)
 {
 	struct slice certs[] = { slice_str(cert) }, keys[] = { slice_str(key) };
 	struct err e;
-	struct tls_server *own = tls_server_new(
-	    &(struct tls_server_conf){
-		.certificates = certs, .keys = keys, .n = 1, .alpn = S("smtp") },
-	    &e);
+	struct tls_server *own = server_new(certs, keys);
 	struct tls_client *mine =
 	    tls_client_new(&(struct tls_client_conf){ .ca_file = certs[0] }, &e);
 	enum stream_result rs, rc;

@@ -25,6 +25,7 @@ struct ticket_key {
 
 struct tls_server {
 	SSL_CTX *ctx;
+	struct tls_certs *certs;
 	unsigned char alpn[32];
 	unsigned alpn_n;
 	uint64_t rotate_ms;
@@ -57,6 +58,7 @@ static void release(void *parent, void *p, CRYPTO_EX_DATA *ad, int idx, long arg
 	(void)parent, (void)ad, (void)idx, (void)argl, (void)argp;
 	if (!t)
 		return;
+	tls_certs_free(t->certs);
 	pthread_mutex_destroy(&t->lock);
 	OPENSSL_cleanse(t->keys, sizeof t->keys);
 	free(t);
@@ -153,13 +155,6 @@ static int on_alpn(SSL *ssl, const unsigned char **out, unsigned char *out_n,
 	return SSL_TLSEXT_ERR_OK;
 }
 
-/* A server has nobody to ask. */
-static int no_passphrase(char *buf, int size, int writing, void *arg)
-{
-	(void)buf, (void)size, (void)writing, (void)arg;
-	return -1;
-}
-
 static SSL_CTX *context(const SSL_METHOD *method, struct err *e)
 {
 	SSL_CTX *ctx = SSL_CTX_new(method);
@@ -169,7 +164,6 @@ static SSL_CTX *context(const SSL_METHOD *method, struct err *e)
 		return NULL;
 	}
 	SSL_CTX_set_min_proto_version(ctx, TLS1_2_VERSION);
-	SSL_CTX_set_default_passwd_cb(ctx, no_passphrase);
 	SSL_CTX_set_cipher_list(ctx, "ECDHE+AESGCM:ECDHE+CHACHA20:DHE+AESGCM:!aNULL:!PSK");
 	SSL_CTX_set_options(ctx, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION |
 				     SSL_OP_CIPHER_SERVER_PREFERENCE | SSL_OP_PRIORITIZE_CHACHA);
@@ -179,7 +173,7 @@ static SSL_CTX *context(const SSL_METHOD *method, struct err *e)
 	return ctx;
 }
 
-static bool to_path(struct slice s, char path[4096], struct err *e)
+bool tls_path(struct slice s, char path[4096], struct err *e)
 {
 	if (!s.n || s.n >= 4096 || memchr(s.p, 0, s.n))
 		return err_set(e, ERR_INPUT, "bad path");
@@ -188,19 +182,25 @@ static bool to_path(struct slice s, char path[4096], struct err *e)
 	return true;
 }
 
-static bool use_pair(SSL_CTX *ctx, struct slice certificate, struct slice key, struct err *e)
+/* RFC 6066 3: a server that made use of the name says so. */
+static int on_name(SSL *ssl, int *alert, void *arg)
 {
-	char path[4096];
+	const struct tls_server *t = arg;
 
-	if (!to_path(certificate, path, e))
+	(void)alert;
+	return tls_certs_bear(t->certs, tls_asked_name(ssl)) ? SSL_TLSEXT_ERR_OK
+							     : SSL_TLSEXT_ERR_NOACK;
+}
+
+static bool use_certs(struct tls_server *t, struct tls_certs *certs, struct err *e)
+{
+	t->certs = tls_certs_hold(certs);
+	if (!tls_certs_into(certs, t->ctx, e))
 		return false;
-	if (SSL_CTX_use_certificate_chain_file(ctx, path) != 1)
-		return tls_error(e, path);
-	if (!to_path(key, path, e))
-		return false;
-	if (SSL_CTX_use_PrivateKey_file(ctx, path, SSL_FILETYPE_PEM) != 1 ||
-	    SSL_CTX_check_private_key(ctx) != 1)
-		return tls_error(e, path);
+	if (tls_certs_count(certs) > 1)
+		SSL_CTX_set_cert_cb(t->ctx, tls_certs_choose, certs);
+	SSL_CTX_set_tlsext_servername_callback(t->ctx, on_name);
+	SSL_CTX_set_tlsext_servername_arg(t->ctx, t);
 	return true;
 }
 
@@ -228,11 +228,10 @@ struct tls_server *tls_server_new(const struct tls_server_conf *conf, struct err
 		free(t);
 		return NULL;
 	}
-	for (size_t i = 0; i < conf->n; i++)
-		if (!use_pair(t->ctx, conf->certificates[i], conf->keys[i], e)) {
-			tls_server_free(t);
-			return NULL;
-		}
+	if (!use_certs(t, conf->certs, e)) {
+		tls_server_free(t);
+		return NULL;
+	}
 	/* The client chooses what we compute: so nothing that is dear (finite fields, the large
 	 * curves) is on offer. Every client with TLS 1.2 and AEAD knows one of these. */
 	if (SSL_CTX_set_cipher_list(t->ctx, "ECDHE+AESGCM:ECDHE+CHACHA20:!aNULL:!PSK") != 1 ||
@@ -283,7 +282,7 @@ struct tls_client *tls_client_new(const struct tls_client_conf *conf, struct err
 		return NULL;
 	}
 	if (conf->ca_file.n) {
-		if (!to_path(conf->ca_file, path, e) ||
+		if (!tls_path(conf->ca_file, path, e) ||
 		    (SSL_CTX_load_verify_file(t->ctx, path) != 1 && !tls_error(e, path))) {
 			tls_client_free(t);
 			return NULL;
@@ -326,7 +325,7 @@ SSL *tls_client_connect(struct tls_client *t, int fd, struct slice host, bool ve
 {
 	SSL *ssl = SSL_new(t->ctx);
 	char name[4096];
-	bool ok = ssl && SSL_set_fd(ssl, fd) == 1 && host.n < 256 && to_path(host, name, e);
+	bool ok = ssl && SSL_set_fd(ssl, fd) == 1 && host.n < 256 && tls_path(host, name, e);
 
 	if (ok && !is_address(name))
 		ok = SSL_set_tlsext_host_name(ssl, name) == 1;
@@ -402,7 +401,7 @@ static FILE *create(struct slice where, mode_t mode, struct err *e)
 	AUTO_FD fd = -1;
 	FILE *f;
 
-	if (!to_path(where, path, e))
+	if (!tls_path(where, path, e))
 		return NULL;
 	fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, mode);
 	if (fd < 0) {
@@ -423,7 +422,7 @@ static bool write_pem(struct slice where, mode_t mode, EVP_PKEY *key, X509 *cert
 	char path[4096];
 	bool ok;
 
-	if (!f || !to_path(where, path, e))
+	if (!f || !tls_path(where, path, e))
 		return false;
 	ok = (key ? PEM_write_PrivateKey(f, key, NULL, NULL, 0, NULL, NULL)
 		  : PEM_write_X509(f, cert)) == 1;
@@ -457,7 +456,7 @@ bool tls_make_selfsigned(struct slice hostname, struct slice certificate, struct
 	ok = ok && write_pem(key_path, 0600, key, NULL, e);
 	if (ok && !write_pem(certificate, 0644, NULL, cert, e)) {
 		/* Half a pair would be in the way next time. */
-		if (to_path(key_path, path, NULL))
+		if (tls_path(key_path, path, NULL))
 			unlink(path);
 		ok = false;
 	}

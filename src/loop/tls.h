@@ -13,20 +13,20 @@
 
 #include "base/err.h"
 #include "base/slice.h"
+#include "loop/tls_certs.h"
 
 struct tls_server;
 struct tls_client;
 
 struct tls_server_conf {
-	/* Pairs: RSA and ECDSA side by side. */
-	const struct slice *certificates, *keys;
-	size_t n;
+	struct tls_certs *certs;   /* held */
 	struct slice alpn;         /* "smtp"; empty: any offer is ignored */
 	uint64_t ticket_rotate_ms; /* a ticket is good for one to two of these; 0: 12 hours */
 };
 
-/* NULL: the text names the file. */
 struct tls_server *tls_server_new(const struct tls_server_conf *, struct err *e);
+/* One more owner, who calls tls_server_free(). From any thread. */
+struct tls_server *tls_server_hold(struct tls_server *);
 void tls_server_free(struct tls_server *);
 
 struct tls_client_conf {

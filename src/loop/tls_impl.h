@@ -1,4 +1,4 @@
-/* loop/tls_impl.h -- what stream.c needs of tls.c. */
+/* loop/tls_impl.h -- what the files of TLS share. */
 #ifndef LOOP_TLS_IMPL_H
 #define LOOP_TLS_IMPL_H
 
@@ -6,13 +6,27 @@
 
 #include <openssl/ssl.h>
 
+/* -- tls.c -- */
+
 /* A new connection's state; NULL and *e on failure. */
-/* One more owner, who calls tls_server_free(). */
-struct tls_server *tls_server_hold(struct tls_server *);
 SSL *tls_server_accept(struct tls_server *, int fd, struct err *e);
 /* host: for SNI and, when verify, the name the certificate must bear. */
 SSL *tls_client_connect(struct tls_client *, int fd, struct slice host, bool verify, struct err *e);
 /* Puts the library's oldest error into *e and clears the rest. */
 bool tls_error(struct err *e, const char *what);
+/* A path for the library. */
+bool tls_path(struct slice, char path[4096], struct err *e);
+
+/* -- tls_certs.c -- */
+
+/* The name the client asks for; empty: none. */
+struct slice tls_asked_name(const SSL *);
+/* A certificate of the set bears it. */
+bool tls_certs_bear(const struct tls_certs *, struct slice name);
+/* The library's question at each handshake (SSL_CTX_set_cert_cb). */
+int tls_certs_choose(SSL *, void *certs);
+/* The first pair becomes the context's own. */
+bool tls_certs_into(const struct tls_certs *, SSL_CTX *, struct err *e);
+size_t tls_certs_count(const struct tls_certs *);
 
 #endif

@@ -86,16 +86,18 @@ static struct tls_server *server_new(struct slice alpn, uint64_t rotate_ms)
 	const struct slice certs[] = { slice_str(file[RSA_CERT]), slice_str(file[ECDSA_CERT]) };
 	const struct slice keys[] = { slice_str(file[RSA_KEY]), slice_str(file[ECDSA_KEY]) };
 	struct err e = { 0 };
+	struct tls_certs *read = tls_certs_read(certs, keys, 2, &e);
 	struct tls_server *t =
-	    tls_server_new(&(struct tls_server_conf){ .certificates = certs,
-						      .keys = keys,
-						      .n = 2,
-						      .alpn = alpn,
-						      .ticket_rotate_ms = rotate_ms },
-			   &e);
+	    read ? tls_server_new(&(struct tls_server_conf){ .certs = read,
+							     .alpn = alpn,
+							     .ticket_rotate_ms = rotate_ms },
+				  &e)
+		 : NULL;
 
 	if (!t)
 		fail_msg("%s", e.text);
+	/* The context holds them. */
+	tls_certs_free(read);
 	return t;
 }
 
@@ -642,8 +644,7 @@ static void test_bad_files(void **state)
 		char want[120];
 
 		e = (struct err){ 0 };
-		assert_null(tls_server_new(
-		    &(struct tls_server_conf){ .certificates = &cert, .keys = &key, .n = 1 }, &e));
+		assert_null(tls_certs_read(&cert, &key, 1, &e));
 		assert_int_equal(e.kind, ERR_INPUT);
 		snprintf(want, sizeof want, "%s%s", named, cases[i].text ? cases[i].text : ": ");
 		if (strncmp(e.text, *named ? want : "bad path", *named ? strlen(want) : 8))

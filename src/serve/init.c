@@ -39,12 +39,10 @@ static int complain_conf(const struct err *e)
 /* The certificates as the server would take them: readable is not enough. */
 static bool check_certificates(const struct conf *c, struct err *e)
 {
-	struct tls_server_conf tls = { .certificates = c->tls.certificate.at,
-				       .keys = c->tls.key.at,
-				       .n = c->tls.certificate.n };
-	struct tls_server *t = tls_server_new(&tls, e);
+	struct tls_certs *t =
+	    tls_certs_read(c->tls.certificate.at, c->tls.key.at, c->tls.certificate.n, e);
 
-	tls_server_free(t);
+	tls_certs_free(t);
 	return t;
 }
 

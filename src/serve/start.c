@@ -43,15 +43,15 @@ static bool open_routes(struct running *r, struct err *e)
 static bool make_doors(struct running *r, struct err *e)
 {
 	const struct conf *c = r->server.conf;
-	struct tls_server_conf tls = { .certificates = c->tls.certificate.at,
-				       .keys = c->tls.key.at,
-				       .n = c->tls.certificate.n,
-				       .alpn = S("smtp") };
+	struct tls_certs *certs =
+	    tls_certs_read(c->tls.certificate.at, c->tls.key.at, c->tls.certificate.n, e);
+	struct tls_server_conf tls = { .certs = certs, .alpn = S("smtp") };
+	bool ok = certs;
 
 	r->doors = calloc(c->n_listeners, sizeof *r->doors);
-	if (!r->doors)
-		return err_set(e, ERR_LATER, "out of memory");
-	for (size_t i = 0; i < c->n_listeners; i++) {
+	if (ok && !r->doors)
+		ok = err_set(e, ERR_LATER, "out of memory");
+	for (size_t i = 0; ok && i < c->n_listeners; i++) {
 		struct smtp_door *d = &r->doors[i];
 
 		d->server = &r->server;
@@ -59,10 +59,10 @@ static bool make_doors(struct running *r, struct err *e)
 		d->session = session_conf(c, slice_eq(c->listeners[i].tls, S("implicit")));
 		/* A context for each listener: a ticket of one is none of another's. */
 		d->tls = tls_server_new(&tls, e);
-		if (!d->tls)
-			return false;
+		ok = d->tls;
 	}
-	return true;
+	tls_certs_free(certs);
+	return ok;
 }
 
 static bool open_one(struct running *r, struct slice address, struct home *home,

@@ -45,6 +45,31 @@ def test_rsa_and_ecdsa_side_by_side(lab, s):
             check("221 2.0.0 See you later" in out, "SMTP inside", out)
 
 
+def test_server_names(lab):
+    """SNI: exact name, wildcard, both kinds of key for one name; strangers get the first."""
+    d = lab.make_dir("certs")
+    pairs = [make_cert(d, "mail.example", stem="ec"), make_cert(d, "mail.example", ec=False, stem="rsa"),
+             make_cert(d, "*.shops.example", stem="wild"), make_cert(d, "other.example", stem="other")]
+    s = lab.signet({"tls": {"certificate": [c for c, _ in pairs], "key": [k for _, k in pairs]}},
+                   bare=True)
+    rsa = ("-sigalgs", "rsa_pss_rsae_sha256")
+    for door in DOORS:
+        for asked, more, cn, kind in (
+                ("mail.example", (), "mail.example", "ECDSA"),
+                ("mail.example", rsa, "mail.example", "RSA-PSS"),
+                ("one.shops.example", (), "*.shops.example", "ECDSA"),
+                ("shops.example", (), "mail.example", "ECDSA"),
+                ("a.one.shops.example", (), "mail.example", "ECDSA"),
+                ("Other.Example", (), "other.example", "ECDSA"),
+                ("other.example", rsa, "mail.example", "RSA-PSS"),
+                ("nobody.example", (), "mail.example", "ECDSA"),
+                (None, (), "mail.example", "ECDSA")):
+            name = ("-servername", asked) if asked else ("-noservername",)
+            code, out = openssl(s, door, "-tls1_3", *name, *more)
+            check(code == 0 and f"subject=CN = {cn}\n" in out and
+                  f"Peer signature type: {kind}\n" in out, f"{door} {asked} {more}: {cn}, {kind}", out)
+
+
 def test_only_two_versions(lab, s):
     for door in DOORS:
         for args in (("-tls1_1",), ("-tls1",)):
