@@ -113,6 +113,30 @@ static void utf8_all(void **state)
 }
 
 /* Wherever a byte that is not ASCII stands: the reading is eight bytes wide. */
+static void spans(void **state)
+{
+	static const struct {
+		uint64_t ms;
+		const char *want;
+	} cases[] = {
+		{ 0, "0 seconds" },        { 999, "0 seconds" },     { 1000, "1 second" },
+		{ 119999, "119 seconds" }, { 120000, "2 minutes" },  { 3600000, "60 minutes" },
+		{ 7200000, "2 hours" },    { 86400000, "24 hours" }, { 172799999, "47 hours" },
+		{ 172800000, "2 days" },   { 432000000, "5 days" },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+		struct buf b;
+
+		buf_init(&b, 64);
+		time_add_span(&b, cases[i].ms);
+		buf_addc(&b, '\0');
+		assert_string_equal(b.p, cases[i].want);
+		buf_done(&b);
+	}
+}
+
 static void every_place(void **state)
 {
 	for (size_t n = 2; n <= 26; n++)
@@ -305,11 +329,17 @@ static void json_text_is_harmless(void **state)
 int run_text_tests(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(errors),      cmocka_unit_test(kinds),
-		cmocka_unit_test(utf8),        cmocka_unit_test(utf8_all),
-		cmocka_unit_test(every_place), cmocka_unit_test(kinds_of_bytes),
-		cmocka_unit_test(times),       cmocka_unit_test(json_structure),
-		cmocka_unit_test(json_text),   cmocka_unit_test(json_text_is_harmless),
+		cmocka_unit_test(errors),
+		cmocka_unit_test(kinds),
+		cmocka_unit_test(utf8),
+		cmocka_unit_test(utf8_all),
+		cmocka_unit_test(every_place),
+		cmocka_unit_test(kinds_of_bytes),
+		cmocka_unit_test(spans),
+		cmocka_unit_test(times),
+		cmocka_unit_test(json_structure),
+		cmocka_unit_test(json_text),
+		cmocka_unit_test(json_text_is_harmless),
 	};
 
 	return cmocka_run_group_tests_name("base text", tests, NULL, NULL);

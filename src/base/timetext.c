@@ -83,3 +83,24 @@ void time_add_clock(struct buf *out, uint64_t unix_ms)
 
 	buf_add(out, slice(all, (size_t)(p - all)));
 }
+
+void time_add_span(struct buf *out, uint64_t ms)
+{
+	static const struct {
+		uint64_t ms;
+		struct slice name;
+	} units[] = {
+		{ 86400000, { " day", 4 } },
+		{ 3600000, { " hour", 5 } },
+		{ 60000, { " minute", 7 } },
+		{ 1000, { " second", 7 } },
+	};
+	size_t i = 0;
+
+	while (i < 3 && ms < 2 * units[i].ms)
+		i++;
+	buf_addu(out, ms / units[i].ms);
+	buf_add(out, units[i].name);
+	if (ms / units[i].ms != 1)
+		buf_addc(out, 's');
+}

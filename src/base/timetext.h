@@ -11,4 +11,7 @@ void time_add_rfc3339(struct buf *out, uint64_t unix_ms);
 /* Of the day: "22:43:16". */
 void time_add_clock(struct buf *out, uint64_t unix_ms);
 
+/* How long, in the largest unit of which it is two or more: "5 days", "90 minutes", "1 second". */
+void time_add_span(struct buf *out, uint64_t ms);
+
 #endif

@@ -4,6 +4,7 @@
 #include "base/timetext.h"
 #include "base/utf8.h"
 #include "mime/address.h"
+#include "mime/encode.h"
 
 #define LINE_MAX_OCTETS 998 /* RFC 5322 2.1.1, without CRLF */
 #define RECIPIENTS_MAX  100
@@ -65,24 +66,13 @@ static void add_encoded(struct buf *out, struct slice s)
 	}
 }
 
-/* The next line of text, without its end; false at the end of the text. */
-static bool text_line(struct slice *text, struct slice *ret)
-{
-	if (!text->n)
-		return false;
-	slice_cut(*text, '\n', ret, text);
-	if (ret->n && ret->p[ret->n - 1] == '\r')
-		ret->n--;
-	return true;
-}
-
 static bool text_fine(struct slice text, struct err *e)
 {
 	struct slice line;
 
 	if (!utf8_valid(text) || memchr(text.p ? text.p : "", '\0', text.n))
 		return err_set(e, ERR_INPUT, "text is not UTF-8 or holds a NUL");
-	while (text_line(&text, &line))
+	while (mime_text_line(&text, &line))
 		if (line.n && memchr(line.p, '\r', line.n))
 			return err_set(e, ERR_INPUT, "text holds a CR without LF");
 	return true;
@@ -93,7 +83,7 @@ static bool text_plain(struct slice text)
 {
 	struct slice line;
 
-	while (text_line(&text, &line)) {
+	while (mime_text_line(&text, &line)) {
 		if (line.n > LINE_MAX_OCTETS || !ascii_only(line))
 			return false;
 		for (size_t i = 0; i < line.n; i++)
@@ -103,43 +93,15 @@ static bool text_plain(struct slice text)
 	return true;
 }
 
-/* RFC 2045 6.7: lines of at most 76 characters, a blank at the end of a line encoded. */
-static void add_quoted_printable(struct buf *out, struct slice line)
-{
-	static const char hex[] = "0123456789ABCDEF";
-	size_t column = 0;
-
-	for (size_t i = 0; i < line.n; i++) {
-		unsigned char c = (unsigned char)line.p[i];
-		bool last = i + 1 == line.n;
-		bool plain =
-		    (c > ' ' && c <= '~' && c != '=') || ((c == ' ' || c == '\t') && !last);
-		size_t n = plain ? 1 : 3;
-
-		if (column + n > (last ? 76 : 75)) {
-			buf_add(out, S("=\r\n"));
-			column = 0;
-		}
-		if (plain) {
-			buf_addc(out, (char)c);
-		} else {
-			char three[3] = { '=', hex[c >> 4], hex[c & 15] };
-
-			buf_add(out, slice(three, 3));
-		}
-		column += n;
-	}
-}
-
 static void add_text(struct buf *out, struct slice text, bool plain)
 {
 	struct slice line;
 
-	while (text_line(&text, &line)) {
+	while (mime_text_line(&text, &line)) {
 		if (plain)
 			buf_add(out, line);
 		else
-			add_quoted_printable(out, line);
+			mime_quoted_printable(out, line);
 		buf_add(out, S("\r\n"));
 	}
 }

@@ -3,5 +3,5 @@
 int main(void)
 {
 	return header_tests() + address_tests() + submit_tests() + smtpapi_tests() +
-	       compose_tests();
+	       compose_tests() + dsn_tests();
 }

@@ -16,6 +16,7 @@ int address_tests(void);
 int submit_tests(void);
 int smtpapi_tests(void);
 int compose_tests(void);
+int dsn_tests(void);
 
 #define assert_slice(got, want)                                                                    \
 	do {                                                                                       \

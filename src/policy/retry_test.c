@@ -1,5 +1,7 @@
 #include "policy/retry.h"
 
+#include "policy/room_test.h"
+
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -109,7 +111,7 @@ static void test_expiry(void **state)
 	assert_true(retry_expired(0, UINT64_MAX, &plain));
 }
 
-int main(void)
+int retry_tests(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_growth),   cmocka_unit_test(test_jitter),
@@ -117,5 +119,5 @@ int main(void)
 		cmocka_unit_test(test_monotone), cmocka_unit_test(test_expiry),
 	};
 
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	return cmocka_run_group_tests_name("retry", tests, NULL, NULL);
 }

@@ -7,10 +7,12 @@
 
 #include "base/secret.h"
 #include "base/slice.h"
+#include "policy/guard.h"
 
 enum route_type {
 	ROUTE_CAPTURE,   /* a Maildir on this machine */
 	ROUTE_SMARTHOST, /* a mail server that takes everything */
+	ROUTE_MX,        /* the mail exchangers of each destination */
 };
 
 enum route_tls {
@@ -27,7 +29,7 @@ struct route {
 	enum route_type type;
 	const struct slice *domains; /* "*", "example.com" (and names below it) */
 	size_t n_domains;
-	unsigned connections; /* at once, at least 1 */
+	unsigned connections; /* at once to one site, at least 1 */
 	struct slice path;    /* capture: the Maildir */
 	struct slice host;    /* smart host: name or address literal without brackets */
 	uint16_t port;
@@ -35,7 +37,10 @@ struct route {
 	struct slice user; /* AUTH; empty: none */
 	struct secret password;
 	uint32_t messages_per_connection; /* 0: no limit */
-	void *tls_context;                /* the driver's, made at start; NULL when tls is none */
+	/* MX: addresses that are connected to though they are special (policy/guard.h) or ours */
+	const struct guard_prefix *allow;
+	size_t n_allow;
+	void *tls_context; /* the driver's, made at start; NULL when tls is none */
 };
 
 struct routes {

@@ -5,26 +5,26 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-/* After so many deliveries of one flow the account's next one has its turn. */
+/* Standards: see schedule.h. */
+#define SITES     20000
+#define HELD      65536
+#define SITE_HELD 16384
+
+/* After so many deliveries of one destination the next one has its turn. */
 #define TURN         16
 #define REFILL_BATCH 64
 /* Pulled out of the spool in one call at most, so that the loop goes on breathing. */
 #define REFILL_MAX 4096
-/* How long a flow waits when there was no memory to hold it. */
+/* How long a destination waits when there was no memory to hold it, or no room for its site. */
 #define NO_MEMORY_MS 1000
+/* Those that a site has no room for come again in portions: so many of them every so often. */
+#define PORTION    4096
+#define PORTION_MS 100
 
-/* A flow that hangs at a site. */
 struct held {
 	struct held *next;
-	uint32_t flow;
 	unsigned taken;
-};
-
-/* What an account has at a site: never nothing. */
-struct share {
-	struct share *next;
-	uint64_t account;
-	struct held *first, *last;
+	struct spool_dest dest;
 };
 
 struct schedule {
@@ -32,100 +32,85 @@ struct schedule {
 	struct spool *spool;
 	const struct routes *routes;
 	struct retry_config retry;
-	struct site *sites;
-	struct site *turn; /* where schedule_wants() looks first */
+	struct sites *sites;
+	struct site **fixed; /* by route; NULL: not needed yet */
+	struct site *first_busy, *last_busy;
+	size_t n_held, n_homeless, held_max, site_held_max;
 };
 
 struct schedule *schedule_new(const struct spool_backend *backend, struct spool *spool,
-			      const struct routes *routes, const struct retry_config *site_retry)
+			      const struct routes *routes, const struct schedule_conf *conf)
 {
 	struct schedule *s = calloc(1, sizeof *s);
 
-	if (s)
-		*s = (struct schedule){
-			.backend = backend, .spool = spool, .routes = routes, .retry = *site_retry
-		};
-	return s;
+	if (!s)
+		return NULL;
+	*s = (struct schedule){ .backend = backend,
+				.spool = spool,
+				.routes = routes,
+				.retry = conf->retry,
+				.held_max = conf->held ? conf->held : HELD,
+				.site_held_max = conf->site_held ? conf->site_held : SITE_HELD };
+	s->sites = sites_new(conf->hash_key, conf->sites ? conf->sites : SITES);
+	s->fixed = calloc(routes->n + 1, sizeof(struct site *));
+	if (s->sites && s->fixed)
+		return s;
+	schedule_free(s);
+	return NULL;
 }
 
-static struct slice account_key(const uint64_t *account)
+static void set_busy(struct schedule *s, struct site *site, bool busy)
 {
-	return slice((const char *)account, sizeof *account);
+	if (site->busy == busy)
+		return;
+	site->busy = busy;
+	if (busy) {
+		site->busy_next = NULL;
+		site->busy_before = s->last_busy;
+		*(s->last_busy ? &s->last_busy->busy_next : &s->first_busy) = site;
+		s->last_busy = site;
+	} else {
+		*(site->busy_before ? &site->busy_before->busy_next : &s->first_busy) =
+		    site->busy_next;
+		*(site->busy_next ? &site->busy_next->busy_before : &s->last_busy) =
+		    site->busy_before;
+	}
 }
 
-static void push_share(struct site *site, struct share *sh)
+static struct held *pop(struct schedule *s, struct site *site)
 {
-	sh->next = NULL;
-	if (site->last)
-		site->last->next = sh;
-	else
-		site->first = sh;
-	site->last = sh;
-}
+	struct held *h = site->first;
 
-static struct share *pop_share(struct site *site)
-{
-	struct share *sh = site->first;
-
-	site->first = sh->next;
+	site->first = h->next;
 	if (!site->first)
 		site->last = NULL;
-	return sh;
-}
-
-static void push(struct share *sh, struct held *h)
-{
+	site->n_held--;
+	s->n_held--;
+	if (site->n_held < s->site_held_max / 2)
+		site->n_overflow = 0;
+	set_busy(s, site, site->first);
 	h->next = NULL;
-	if (sh->last)
-		sh->last->next = h;
-	else
-		sh->first = h;
-	sh->last = h;
-}
-
-static struct held *pop(struct share *sh)
-{
-	struct held *h = sh->first;
-
-	sh->first = h->next;
-	if (!sh->first)
-		sh->last = NULL;
 	return h;
 }
 
-/* The account's share, which hangs at the site from now on; NULL: memory is out. */
-static struct share *share_of(struct site *site, uint64_t account)
+static void push(struct schedule *s, struct site *site, struct held *h)
 {
-	struct share *sh = map_get(&site->shares, account_key(&account));
-
-	if (sh)
-		return sh;
-	sh = calloc(1, sizeof *sh);
-	if (!sh)
-		return NULL;
-	sh->account = account;
-	if (!map_put(&site->shares, account_key(&account), sh)) {
-		free(sh);
-		return NULL;
-	}
-	push_share(site, sh);
-	return sh;
+	if (site->last)
+		site->last->next = h;
+	else
+		site->first = h;
+	site->last = h;
+	site->n_held++;
+	s->n_held++;
+	set_busy(s, site, true);
 }
 
-/* The first flow of the account whose turn it is goes back; with its last one the account does. */
 static void park_first(struct schedule *s, struct site *site, uint64_t not_before_ms)
 {
-	struct share *sh = site->first;
-	struct held *h = pop(sh);
+	struct held *h = pop(s, site);
 
-	s->backend->park(s->spool, h->flow, not_before_ms);
+	s->backend->park(s->spool, &h->dest, not_before_ms);
 	free(h);
-	site->n_held--;
-	if (sh->first)
-		return;
-	pop_share(site);
-	(void)map_remove(&site->shares, account_key(&sh->account));
-	free(sh);
 }
 
 static void park_all(struct schedule *s, struct site *site, uint64_t not_before_ms)
@@ -136,68 +121,74 @@ static void park_all(struct schedule *s, struct site *site, uint64_t not_before_
 
 void schedule_free(struct schedule *s)
 {
-	struct site *site = s ? s->sites : NULL;
-
-	while (site) {
-		struct site *next = site->next;
-
-		park_all(s, site, 0);
-		map_done(&site->shares);
-		free(site);
-		site = next;
-	}
+	if (!s)
+		return;
+	while (s->first_busy)
+		park_all(s, s->first_busy, 0);
+	sites_free(s->sites);
+	free(s->fixed);
 	free(s);
 }
 
-/* Accounts' numbers are random and our own: nobody chooses them. */
-static const uint64_t account_hash[2] = { 1, 2 };
+static struct site *fixed_site(struct schedule *s, const struct route *route)
+{
+	struct site **at = &s->fixed[route - s->routes->at];
 
-static struct site *site_of(struct schedule *s, const struct route *route)
+	if (!*at)
+		*at = sites_fixed(s->sites, route);
+	return *at;
+}
+
+static struct site *site_of(struct schedule *s, const struct route *route, struct slice dest,
+			    uint64_t now_ms)
 {
 	struct site *site;
 
-	for (site = s->sites; site; site = site->next)
-		if (site->route == route)
-			return site;
-	site = calloc(1, sizeof *site);
-	if (!site)
-		return NULL;
-	site->route = route;
-	map_init(&site->shares, account_hash);
-	site->next = s->sites;
-	s->sites = site;
-	return site;
+	if (route->type != ROUTE_MX)
+		return fixed_site(s, route);
+	if (slice_starts(dest, S("[")))
+		return sites_literal(s->sites, route, dest);
+	site = sites_known(s->sites, route, dest, now_ms);
+	return site ? site : sites_unresolved(s->sites, route, dest);
 }
 
 static uint64_t park(struct schedule *s, const struct spool_dest *dest, uint64_t not_before_ms)
 {
-	s->backend->park(s->spool, dest->flow, not_before_ms);
+	s->backend->park(s->spool, dest, not_before_ms);
 	return not_before_ms;
+}
+
+static uint64_t portion_ms(size_t *n)
+{
+	return PORTION_MS * ((*n)++ / PORTION);
 }
 
 /* Returns when the spool has it again, UINT64_MAX: it hangs at its site. */
 static uint64_t hang_up(struct schedule *s, const struct spool_dest *dest, uint64_t now_ms)
 {
-	const struct route *route = route_for(s->routes, slice(dest->name, dest->n));
-	struct site *site = route ? site_of(s, route) : NULL;
-	struct share *sh;
+	struct slice name = slice(dest->name, dest->n);
+	const struct route *route = route_for(s->routes, name);
+	struct site *site = route ? site_of(s, route, name, now_ms) : NULL;
 	struct held *h;
 
 	/* No route: the configuration changed under a queued message. It stays in the spool and is
 	 * looked at again. */
 	if (!route)
 		return park(s, dest, now_ms + s->retry.max_ms);
-	if (site && site->not_before_ms > now_ms)
+	if (!site)
+		return park(s, dest, now_ms + NO_MEMORY_MS + portion_ms(&s->n_homeless));
+	s->n_homeless = 0;
+	if (site->not_before_ms > now_ms)
 		return park(s, dest, site->not_before_ms);
-	h = site ? malloc(sizeof *h) : NULL;
-	sh = h ? share_of(site, dest->account) : NULL;
-	if (!sh) {
-		free(h);
+	if (site->n_held >= s->site_held_max || s->n_held >= s->held_max)
+		return park(s, dest, now_ms + PORTION_MS + portion_ms(&site->n_overflow));
+	h = malloc(sizeof *h);
+	if (!h)
 		return park(s, dest, now_ms + NO_MEMORY_MS);
-	}
-	*h = (struct held){ .flow = dest->flow };
-	push(sh, h);
-	site->n_held++;
+	h->next = NULL;
+	h->taken = 0;
+	h->dest = *dest;
+	push(s, site, h);
 	return UINT64_MAX;
 }
 
@@ -207,6 +198,7 @@ uint64_t schedule_refill(struct schedule *s, uint64_t now_ms)
 	uint64_t wait_ms = UINT64_MAX, parked_ms = UINT64_MAX;
 	size_t n, all = 0;
 
+	sites_sweep(s->sites, now_ms);
 	do {
 		n = s->backend->next(s->spool, now_ms, due, REFILL_BATCH, &wait_ms);
 		for (size_t i = 0; i < n; i++) {
@@ -224,25 +216,19 @@ uint64_t schedule_refill(struct schedule *s, uint64_t now_ms)
 static bool wants(const struct site *site, uint64_t now_ms)
 {
 	return site->first && site->not_before_ms <= now_ms && site->unproven == 0 &&
-	       site->active < site->route->connections;
+	       site->charged == 0 && site->active < site->route->connections;
 }
 
 struct site *schedule_wants(struct schedule *s, uint64_t now_ms)
 {
-	struct site *site = s->turn ? s->turn : s->sites;
-	struct site *begin = site;
-
-	if (!site)
-		return NULL;
-	do {
-		struct site *next = site->next ? site->next : s->sites;
-
-		if (wants(site, now_ms)) {
-			s->turn = next;
-			return site;
-		}
-		site = next;
-	} while (site != begin);
+	for (struct site *site = s->first_busy; site; site = site->busy_next) {
+		if (!wants(site, now_ms))
+			continue;
+		/* The next time it is another one's turn. */
+		set_busy(s, site, false);
+		set_busy(s, site, true);
+		return site;
+	}
 	return NULL;
 }
 
@@ -258,21 +244,17 @@ bool schedule_take(struct schedule *s, struct site *site, uint64_t now_ms, struc
 		return false;
 	}
 	while (site->first) {
-		struct share *sh = site->first;
-		struct held *h = sh->first;
-		bool more, taken = s->backend->take(s->spool, h->flow, now_ms, ret, 1, &more) == 1;
-		bool stays = more || h->next; /* the account */
+		struct held *h = site->first;
+		bool more, taken = s->backend->take(s->spool, &h->dest, now_ms, ret, 1, &more) == 1;
 
 		/* Nothing stands here that is not due: a connection opened for it had none to
-		 * carry. What is held meanwhile goes when it is looked at. */
+		 * carry. */
 		if (!more) {
 			park_first(s, site, 0);
 		} else if (++h->taken >= TURN && h->next) {
 			h->taken = 0;
-			push(sh, pop(sh));
+			push(s, site, pop(s, site));
 		}
-		if (taken && stays)
-			push_share(site, pop_share(site));
 		if (taken)
 			return true;
 	}
@@ -294,11 +276,34 @@ void schedule_site_failed(struct schedule *s, struct site *site, uint64_t now_ms
 		site->not_before_ms = now_ms + retry_delay_ms(site->failures, &s->retry, random);
 		site->failures++;
 	}
+	sites_doubt(site);
 	snprintf(site->reason, sizeof site->reason, "%.*s", SLICE_ARG(reason));
 	park_all(s, site, site->not_before_ms);
 }
 
+void schedule_resolved(struct schedule *s, struct site *unresolved, const struct mx_host *hosts,
+		       size_t n, uint64_t ttl_ms, uint64_t now_ms)
+{
+	struct site *site = sites_hosts(s->sites, unresolved->route, hosts, n);
+
+	schedule_site_ok(unresolved);
+	if (!site) {
+		park_all(s, unresolved, now_ms + NO_MEMORY_MS);
+		return;
+	}
+	sites_learn(s->sites, unresolved->name, site, ttl_ms, now_ms);
+	if (site->not_before_ms > now_ms)
+		park_all(s, unresolved, site->not_before_ms);
+	while (unresolved->first)
+		push(s, site, pop(s, unresolved));
+}
+
 struct site *schedule_site(const struct schedule *s, const struct site *after)
 {
-	return after ? after->next : s->sites;
+	return sites_next(s->sites, after);
+}
+
+struct site *schedule_busy(const struct schedule *s, const struct site *after)
+{
+	return after ? after->busy_next : s->first_busy;
 }

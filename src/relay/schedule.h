@@ -1,47 +1,37 @@
 /* relay/schedule.h -- what is attempted next, and where.
  *
- * A site is where deliveries of a route go: one Maildir, one smart host. The schedule pulls flows
- * with work due from the spool, hangs each on its site, and hands deliveries one by one to whoever
- * has a connection to that site. A site that fails is left alone for a growing time, and with it
- * all its flows: they go back into the spool parked, so a dead site's backlog costs a live site
- * nothing.
+ * The schedule pulls due destinations from the spool, hangs each on its site (relay/site.h), and
+ * hands deliveries one by one to whoever has a connection to that site. A site that fails is left
+ * alone for a growing time, and with it all its destinations: they go back into the spool parked,
+ * so a dead site's backlog costs a live site nothing.
  *
- * Inside a site the accounts take turns, one delivery each; and inside an account its flows, some
- * deliveries each. So a delivery of an account that has one waits for at most one of each other
- * account that has work there, however much that is. What hangs at a site is a few dozen bytes for
- * each flow, less than the spool's own index has for it.
+ * A destination of an MX route waits at a site of its own until its hosts are known: the driver
+ * looks them up and says schedule_resolved(), or what it says of a site that failed.
  *
- * Invariants: every flow the schedule holds (spool next) is parked again; it holds no tickets.
- * One thread owns it. Times are Unix milliseconds and a parameter. */
+ * Invariants: every destination the schedule holds (spool next) is parked again; it holds no
+ * tickets. Destinations held are bounded, all together and for each site: the others come again
+ * soon. One thread owns it. Times are Unix milliseconds and a parameter. */
 #ifndef RELAY_SCHEDULE_H
 #define RELAY_SCHEDULE_H
 
-#include "base/map.h"
 #include "policy/retry.h"
 #include "relay/route.h"
+#include "relay/site.h"
 #include "spool/spool.h"
 
 struct schedule;
-struct share;
-struct out; /* a connection, of whoever drives it */
 
-struct site {
-	const struct route *route;
-	unsigned active;                  /* connections or jobs under way */
-	unsigned unproven;                /* of these, not yet ready for a delivery */
-	unsigned failures;                /* in a row; 0: healthy */
-	uint64_t not_before_ms;           /* back-off */
-	char reason[240];                 /* of the last failure */
-	struct out *first_out, *last_out; /* the driver's list of its connections */
-	size_t n_held;                    /* flows */
-	/* insiders */
-	struct share *first, *last; /* the accounts with work here, whose turn it is first */
-	struct map shares;          /* by account */
-	struct site *next;
+struct schedule_conf {
+	struct retry_config retry; /* of sites */
+	uint64_t hash_key[2];      /* random */
+	/* At most; 0: the standard */
+	size_t sites;     /* 20,000 */
+	size_t held;      /* destinations taken out of the spool: 65,536 */
+	size_t site_held; /* of one site: 16,384 */
 };
 
 struct schedule *schedule_new(const struct spool_backend *, struct spool *, const struct routes *,
-			      const struct retry_config *site_retry);
+			      const struct schedule_conf *);
 /* Parks everything it holds. */
 void schedule_free(struct schedule *);
 
@@ -59,13 +49,20 @@ bool schedule_has(const struct site *, uint64_t now_ms);
 /* The next delivery for a connection of this site. False: nothing is due there. */
 bool schedule_take(struct schedule *, struct site *, uint64_t now_ms, struct spool_ticket *ret);
 
+/* The hosts of a destination (an unresolved site) were found, and hold for ttl_ms: what waited
+ * there waits at their site now, and at the old one nothing does. */
+void schedule_resolved(struct schedule *, struct site *unresolved, const struct mx_host *, size_t n,
+		       uint64_t ttl_ms, uint64_t now_ms);
+
 /* The site took a delivery, or was at least ready for one. */
 void schedule_site_ok(struct site *);
 /* The site could not be reached or would not talk: nothing goes there until the back-off ends. */
 void schedule_site_failed(struct schedule *, struct site *, uint64_t now_ms, uint32_t random,
 			  struct slice reason);
 
-/* Every site with its state, for `status`: NULL begins, NULL ends. */
+/* Every site with its state: NULL begins, NULL ends. */
 struct site *schedule_site(const struct schedule *, const struct site *after);
+/* The sites where something is held. Whoever takes from one asks for the next first. */
+struct site *schedule_busy(const struct schedule *, const struct site *after);
 
 #endif

@@ -6,15 +6,28 @@
 #include <stdio.h>
 
 /* No jitter: 1 s, 2 s, 4 s, ... 60 s. */
-static const struct retry_config retry = { 1000, 2000, 60000, 0, 432000000 };
+static const struct schedule_conf conf = { .retry = { 1000, 2000, 60000, 0, 432000000 },
+					   .hash_key = { 1, 2 } };
+/* The same with little room. */
+static const struct schedule_conf small = { .retry = { 1000, 2000, 60000, 0, 432000000 },
+					    .hash_key = { 1, 2 },
+					    .sites = 60,
+					    .held = 100,
+					    .site_held = 80 };
 
 static const struct slice to_a[] = { S("a.test"), S("more.test") };
 static const struct slice to_b[] = { S("b.test") };
 static const struct slice to_c[] = { S("c.test") };
+static const struct slice to_world[] = { S("world"), S("[192.0.2.1]") };
 static const struct route table[] = {
 	{ .name = S("a"), .domains = to_a, .n_domains = 2, .connections = 3 },
 	{ .name = S("b"), .domains = to_b, .n_domains = 1, .connections = 1 },
 	{ .name = S("c"), .domains = to_c, .n_domains = 1, .connections = 2 },
+	{ .name = { "world", 5 },
+	  .type = ROUTE_MX,
+	  .domains = to_world,
+	  .n_domains = 2,
+	  .connections = 2 },
 };
 static const struct routes routes = { table, LEN(table) };
 
@@ -30,11 +43,11 @@ static const struct spool_backend *const b = &spool_memory;
 
 static int begin(void **state)
 {
-	static const struct spool_conf conf = { .hash_key = { 1, 2 } };
+	static const struct spool_conf sc = { .hash_key = { 1, 2 } };
 	static struct fix f;
 
-	f = (struct fix){ .spool = b->open(&conf, NULL) };
-	f.s = f.spool ? schedule_new(b, f.spool, &routes, &retry) : NULL;
+	f = (struct fix){ .spool = b->open(&sc, NULL) };
+	f.s = f.spool ? schedule_new(b, f.spool, &routes, &conf) : NULL;
 	*state = &f;
 	return f.s ? 0 : -1;
 }
@@ -49,9 +62,8 @@ static int end(void **state)
 	return 0;
 }
 
-/* A message of one recipient; its number, from 1, is in its id. */
-static unsigned put_from(struct fix *f, uint64_t account, const char *key, const char *dest,
-			 uint64_t due_ms)
+/* A message of one recipient; its account is its number, from 1. */
+static unsigned put(struct fix *f, const char *dest, uint64_t due_ms)
 {
 	unsigned n = ++f->puts;
 	/* The end of an id is what the spool's index takes for random. */
@@ -61,8 +73,7 @@ static unsigned put_from(struct fix *f, uint64_t account, const char *key, const
 	struct spool_rcpt rcpt = { .path = S("x@y.test") };
 	struct slice dests[] = { slice_str(dest) };
 	struct spool_envelope env = { .id = id_make(T0, random),
-				      .account = account,
-				      .key_id = slice_str(key),
+				      .account = n,
 				      .accepted_ms = T0,
 				      .rcpts = &rcpt,
 				      .n_rcpts = 1,
@@ -77,16 +88,6 @@ static unsigned put_from(struct fix *f, uint64_t account, const char *key, const
 	assert_true(b->commit(f->spool, ops, 1, NULL));
 	assert_int_equal(op.result, SPOOL_OK);
 	return n;
-}
-
-static unsigned put(struct fix *f, const char *dest, uint64_t due_ms)
-{
-	return put_from(f, 7, "k", dest, due_ms);
-}
-
-static unsigned number_of(struct id id)
-{
-	return (unsigned)id.b[13] << 16 | (unsigned)id.b[14] << 8 | id.b[15];
 }
 
 static void put_many(struct fix *f, const char *dest, unsigned n)
@@ -130,7 +131,7 @@ static unsigned take(struct fix *f, struct site *site, uint64_t now_ms, struct i
 		return 0;
 	if (ret_id)
 		*ret_id = t.id;
-	return number_of(t.id);
+	return (unsigned)t.account;
 }
 
 static void nothing_is_due(void **state)
@@ -202,7 +203,7 @@ static void what_is_gone_wants_nothing(void **state)
 	put(f, "a.test", T0);
 	schedule_refill(f->s, T0);
 	site = schedule_wants(f->s, T0);
-	assert_int_equal(spool_list(b, f->spool, &any, NULL, &row, 1), 1);
+	assert_int_equal(b->list(f->spool, &any, NULL, &row, 1), 1);
 	settle(f, row.id, 0);
 	assert_int_equal(take(f, site, T0, NULL), 0);
 	assert_false(schedule_has(site, T0));
@@ -374,7 +375,7 @@ static void back_off_grows_and_ends(void **state)
 
 static void randomness_and_long_reasons(void **state)
 {
-	static const struct retry_config jittered = { 1000, 2000, 60000, 250, 1 };
+	static const struct schedule_conf jittered = { .retry = { 1000, 2000, 60000, 250, 1 } };
 	struct fix *f = *state;
 	char longer[400];
 	struct site *a;
@@ -432,7 +433,7 @@ static void without_memory_it_waits_a_moment(void **state)
 	struct fix *f = *state;
 	size_t at;
 
-	for (at = 1; at <= 4; at++) { /* the site; the flow; the account; its place */
+	for (at = 1; at <= 4; at++) { /* the site, and the way to it twice; what it holds */
 		uint64_t now = T0 + at * 10000;
 
 		put(f, "a.test", now);
@@ -440,18 +441,21 @@ static void without_memory_it_waits_a_moment(void **state)
 		assert_int_equal(schedule_refill(f->s, now), now + 1000);
 		assert_true(memory_failed());
 		assert_null(schedule_wants(f->s, now));
-		assert_int_equal(schedule_site(f->s, NULL) != NULL, at >= 2);
+		assert_int_equal(schedule_site(f->s, NULL) != NULL, at == 4);
 		assert_int_equal(schedule_refill(f->s, now + 999), now + 1000);
 		if (at == 4)
 			break;
 		schedule_free(f->s);
-		f->s = schedule_new(b, f->spool, &routes, &retry);
+		f->s = schedule_new(b, f->spool, &routes, &conf);
 		assert_non_null(f->s);
 	}
+	memory_fails_at(0);
 	assert_int_equal(schedule_refill(f->s, T0 + 41000), UINT64_MAX);
 	assert_int_equal(take(f, site_named(f, "a"), T0 + 41000, NULL) != 0, true);
-	memory_fails_at(1);
-	assert_null(schedule_new(b, f->spool, &routes, &retry));
+	for (at = 1; at <= 3; at++) {
+		memory_fails_at(at);
+		assert_null(schedule_new(b, f->spool, &routes, &conf));
+	}
 }
 
 /* The next one finds all of it; nothing was left held. */
@@ -466,7 +470,7 @@ static void an_end_gives_everything_back(void **state)
 	first = take(f, site_named(f, "a"), T0, NULL); /* and stays in somebody's hand */
 	assert_in_range(first, 1, 3);
 	schedule_free(f->s);
-	f->s = schedule_new(b, f->spool, &routes, &retry);
+	f->s = schedule_new(b, f->spool, &routes, &conf);
 	assert_non_null(f->s);
 	assert_null(schedule_wants(f->s, T0));
 	assert_int_equal(schedule_refill(f->s, T0), UINT64_MAX);
@@ -508,96 +512,224 @@ static void a_refill_has_an_end(void **state)
 	assert_int_equal(site_named(f, "b")->n_held, 65);
 }
 
-/* The bound of the header: an account with one message waits for one of each other account. */
-static void accounts_take_turns(void **state)
-{
-	const unsigned many = 5000, others = 3;
-	struct fix *f = *state;
-	unsigned mine, turn[8] = { 0 };
-	struct spool_ticket t;
-	struct site *site;
-	char dest[32];
+/* ---- MX routes: sites are sets of hosts ---- */
 
-	/* One account has a long queue to one destination, with two keys; another has one message
-	 * each to many destinations; a third has few. All of it is older. */
-	for (unsigned i = 0; i < many; i++)
-		put_from(f, 1, i % 2 ? "k" : "l", "a.test", T0 - 1000);
-	for (unsigned i = 0; i < many / 2; i++) {
-		snprintf(dest, sizeof dest, "d%u.a.test", i);
-		put_from(f, 2, "k", dest, T0 - 1000);
+static const struct mx_host one[] = { { S("mx.test"), 10 } };
+static const struct mx_host two[] = { { S("mx.test"), 10 }, { S("spare.test"), 20 } };
+
+static void resolve(struct fix *f, struct site *site, const struct mx_host *hosts, size_t n,
+		    uint64_t now_ms)
+{
+	assert_non_null(site);
+	assert_int_equal(site->kind, SITE_UNRESOLVED);
+	schedule_resolved(f->s, site, hosts, n, 60000, now_ms);
+	assert_false(schedule_has(site, now_ms));
+}
+
+/* The site that is wanted next; two destinations are looked up at the same time. */
+static void domains_with_the_same_hosts_share_a_site(void **state)
+{
+	struct fix *f = *state;
+	struct site *x, *y, *site;
+
+	put(f, "x.world", T0);
+	put(f, "y.world", T0);
+	assert_int_equal(schedule_refill(f->s, T0), UINT64_MAX);
+	x = schedule_wants(f->s, T0);
+	assert_int_equal(x->kind, SITE_UNRESOLVED);
+	x->active = x->unproven = 1;
+	y = schedule_wants(f->s, T0);
+	assert_ptr_not_equal(x, y);
+	assert_slice(x->name, S("x.world"));
+	y->active = y->unproven = 1;
+	assert_null(schedule_wants(f->s, T0));
+	resolve(f, x, two, 2, T0);
+	x->active = x->unproven = 0;
+	site = schedule_wants(f->s, T0);
+	assert_int_equal(site->kind, SITE_HOSTS);
+	assert_int_equal(site->n_hosts, 2);
+	assert_slice(site->name, S("mx.test"));
+	assert_slice(site->hosts[1].name, S("spare.test"));
+	assert_int_equal(site->hosts[1].preference, 20);
+	assert_int_equal(site->n_held, 1);
+	resolve(f, y, two, 2, T0);
+	y->active = y->unproven = 0;
+	assert_int_equal(site->n_held, 2);
+	assert_int_not_equal(take(f, site, T0, NULL), 0);
+	assert_int_not_equal(take(f, site, T0, NULL), 0);
+	/* Now it is known where they go; not of a third one. */
+	put(f, "x.world", T0);
+	put(f, "z.world", T0);
+	schedule_refill(f->s, T0 + 59999);
+	assert_int_equal(site->n_held, 1);
+	assert_ptr_equal(schedule_wants(f->s, T0), site);
+	assert_slice(schedule_wants(f->s, T0)->name, S("z.world"));
+}
+
+/* Other preferences, other hosts, another route: another site. */
+static void other_hosts_are_another_site(void **state)
+{
+	struct fix *f = *state;
+	const struct mx_host other[] = { { S("mx.test"), 11 }, { S("spare.test"), 20 } };
+	const struct mx_host *lists[] = { one, two, other };
+
+	for (size_t i = 0; i < LEN(lists); i++) {
+		char dest[32];
+		struct site *site;
+
+		snprintf(dest, sizeof dest, "x%zu.world", i);
+		put(f, dest, T0);
+		schedule_refill(f->s, T0);
+		while ((site = schedule_wants(f->s, T0))->kind != SITE_UNRESOLVED)
+			;
+		resolve(f, site, lists[i], i ? 2 : 1, T0);
 	}
-	put_from(f, 3, "k", "a.test", T0 - 1000);
-	put_from(f, 3, "k", "b.a.test", T0 - 1000);
-	schedule_refill(f->s, T0);
-	site = site_named(f, "a");
-	for (unsigned i = 0; i < 50; i++)
+	for (size_t i = 0; i < LEN(lists); i++) {
+		struct site *site = schedule_wants(f->s, T0);
+
+		assert_int_equal(site->kind, SITE_HOSTS);
+		assert_int_equal(site->n_held, 1);
 		assert_int_not_equal(take(f, site, T0, NULL), 0);
-	mine = put_from(f, 4, "k", "z.a.test", T0);
-	schedule_refill(f->s, T0);
-	for (unsigned i = 0; i <= others; i++) {
-		assert_true(schedule_take(f->s, site, T0, &t));
-		if (number_of(t.id) == mine)
-			break;
-		assert_int_not_equal(i, others); /* its turn has come by now */
 	}
-	/* And then those that have work share evenly. */
-	for (unsigned i = 0; i < 1000; i++) { /* account 3 may have one left */
-		assert_true(schedule_take(f->s, site, T0, &t));
-		turn[t.account]++;
-	}
-	assert_in_range(turn[1], 499, 500);
-	assert_in_range(turn[2], 499, 500);
+	assert_null(schedule_wants(f->s, T0));
 }
 
-/* As many flows as you like of one account are pulled beside, not before, another's. */
-static void flows_do_not_crowd_out(void **state)
+/* After its time to live, and after a failure, the hosts are looked up again. */
+static void what_is_known_ages(void **state)
 {
-	const unsigned many = 3 * 4096;
 	struct fix *f = *state;
-	struct spool_ticket t;
 	struct site *site;
-	char dest[32];
+	uint64_t now = T0;
 
-	for (unsigned i = 0; i < many; i++) {
-		snprintf(dest, sizeof dest, "d%u.a.test", i);
-		put_from(f, 1, "k", dest, T0 - 1000);
+	for (int i = 0; i < 3; i++) {
+		put(f, "x.world", now);
+		schedule_refill(f->s, now);
+		resolve(f, schedule_wants(f->s, now), one, 1, now);
+		site = schedule_wants(f->s, now);
+		assert_int_equal(take(f, site, now, NULL) != 0, true);
+		if (i == 1)
+			schedule_site_failed(f->s, site, now, 0, S("down"));
+		now += i == 0 ? 60000 : 1000;
 	}
-	put_from(f, 2, "k", "z.a.test", T0);
-	assert_int_equal(schedule_refill(f->s, T0), T0 - 1000);
-	site = site_named(f, "a");
-	assert_true(schedule_take(f->s, site, T0, &t));
-	assert_int_equal(t.account, 1);
-	assert_true(schedule_take(f->s, site, T0, &t));
-	assert_int_equal(t.account, 2);
 }
 
-/* What is held while it hangs at its site is not handed out, and nobody else waits for it. */
-static void held_at_the_site(void **state)
+/* It was down when its next destination was resolved: that waits, too. */
+static void a_site_that_is_down_takes_no_newcomer(void **state)
 {
 	struct fix *f = *state;
-	struct spool_ticket t;
 	struct site *site;
-	unsigned n = 0;
 
-	put_from(f, 1, "k", "a.test", T0);
-	put_from(f, 1, "l", "a.test", T0);
-	put_from(f, 1, "l", "b.a.test", T0);
-	put_from(f, 2, "k", "a.test", T0);
+	put(f, "x.world", T0);
 	schedule_refill(f->s, T0);
-	site = site_named(f, "a");
-	assert_true(b->hold(f->spool, 1, S("l"), true));
-	while (schedule_take(f->s, site, T0, &t))
-		n += (unsigned)t.account;
-	assert_int_equal(n, 3);
+	resolve(f, schedule_wants(f->s, T0), one, 1, T0);
+	site = schedule_wants(f->s, T0);
+	schedule_site_failed(f->s, site, T0, 0, S("down"));
+	put(f, "y.world", T0);
+	schedule_refill(f->s, T0);
+	resolve(f, schedule_wants(f->s, T0), one, 1, T0);
+	assert_null(schedule_wants(f->s, T0));
 	assert_int_equal(site->n_held, 0);
-	assert_int_equal(schedule_refill(f->s, T0 + 5000), UINT64_MAX);
-	assert_null(schedule_wants(f->s, T0 + 5000));
-	assert_true(b->hold(f->spool, 1, S("l"), false));
-	assert_int_equal(schedule_refill(f->s, T0 + 5000), UINT64_MAX);
-	assert_ptr_equal(schedule_wants(f->s, T0 + 5000), site);
-	assert_true(schedule_take(f->s, site, T0 + 5000, &t));
-	assert_true(schedule_take(f->s, site, T0 + 5000, &t));
-	assert_false(schedule_take(f->s, site, T0 + 5000, &t));
+	assert_int_equal(schedule_refill(f->s, T0), T0 + 1000);
+}
+
+static void a_literal_is_its_own_host(void **state)
+{
+	struct fix *f = *state;
+	struct site *site;
+
+	put(f, "[192.0.2.1]", T0);
+	schedule_refill(f->s, T0);
+	site = schedule_wants(f->s, T0);
+	assert_int_equal(site->kind, SITE_HOSTS);
+	assert_true(site->literal);
+	assert_int_equal(site->n_hosts, 1);
+	assert_slice(site->hosts[0].name, S("[192.0.2.1]"));
+	assert_int_not_equal(take(f, site, T0, NULL), 0);
+}
+
+/* While deliveries are charged with its trouble, it is not looked up again. */
+static void a_charged_site_wants_nothing(void **state)
+{
+	struct fix *f = *state;
+	struct site *site;
+
+	put(f, "x.world", T0);
+	schedule_refill(f->s, T0);
+	site = schedule_wants(f->s, T0);
+	site->charged = 1;
+	assert_null(schedule_wants(f->s, T0));
+	site->charged = 0;
+	assert_ptr_equal(schedule_wants(f->s, T0), site);
+}
+
+/* Another one, with little room. */
+static void begin_small(struct fix *f)
+{
+	schedule_free(f->s);
+	f->s = schedule_new(b, f->spool, &routes, &small);
+	assert_non_null(f->s);
+}
+
+static void put_numbered(struct fix *f, const char *below, unsigned n)
+{
+	for (unsigned i = 0; i < n; i++) {
+		char dest[32];
+
+		snprintf(dest, sizeof dest, "d%u.%s", i, below);
+		put(f, dest, T0);
+	}
+}
+
+/* Those that found no room come again soon, and nothing is lost; other sites have room. */
+static void what_is_held_is_bounded(void **state)
+{
+	struct fix *f = *state;
+	unsigned got = 0;
+	uint64_t now = T0;
+
+	begin_small(f);
+	put_numbered(f, "a.test", 300);
+	put(f, "b.test", T0);
+	while (got < 300) {
+		assert_int_equal(schedule_refill(f->s, now), got < 220 ? now + 100 : UINT64_MAX);
+		assert_in_range(site_named(f, "a")->n_held, 1, 80);
+		while (take(f, site_named(f, "a"), now, NULL))
+			got++;
+		assert_in_range(now - T0, 0, 1000);
+		now += 100;
+	}
+	assert_int_not_equal(take(f, site_named(f, "b"), now, NULL), 0);
+	/* All sites together. */
+	put_numbered(f, "x.a.test", 90);
+	put_numbered(f, "x.c.test", 90);
+	assert_int_equal(schedule_refill(f->s, now), now + 100);
+	assert_int_equal(site_named(f, "a")->n_held + site_named(f, "c")->n_held, 100);
+}
+
+/* Sites are bounded, and those that are done with make room. */
+static void sites_are_bounded(void **state)
+{
+	struct fix *f = *state;
+	struct site *site = NULL;
+	unsigned n = 0, got = 0;
+	uint64_t now = T0;
+
+	begin_small(f);
+	put_numbered(f, "world", 200);
+	assert_int_equal(schedule_refill(f->s, now), now + 1000);
+	while ((site = schedule_site(f->s, site)))
+		n++;
+	assert_int_equal(n, 60);
+	while (got < 200) {
+		while ((site = schedule_wants(f->s, now)))
+			while (take(f, site, now, NULL))
+				got++;
+		schedule_refill(f->s, now += 200);
+		assert_in_range(now - T0, 0, 20000);
+	}
+	for (int i = 0; i < 10; i++)
+		schedule_refill(f->s, now);
+	assert_null(schedule_site(f->s, NULL));
 }
 
 /* ---- random work against a list of what is where ---- */
@@ -613,8 +745,6 @@ struct model {
 	enum where at[MODEL_MAX + 1];
 	const struct route *route[MODEL_MAX + 1];
 	uint64_t due[MODEL_MAX + 1];
-	uint8_t account[MODEL_MAX + 1];
-	bool held[4]; /* accounts */
 	struct spool_ticket ticket[MODEL_MAX + 1];
 };
 
@@ -630,10 +760,8 @@ static void model_put(struct model *m)
 					     "x.b.test", "c.test",   "y.c.test" };
 	const char *dest = dests[dice(m, LEN(dests))];
 	uint64_t due = m->now + dice(m, 3) * 700;
-	uint8_t account = (uint8_t)dice(m, 4);
-	unsigned n = put_from(m->f, account, dice(m, 2) ? "k" : "l", dest, due);
+	unsigned n = put(m->f, dest, due);
 
-	m->account[n] = account;
 	m->at[n] = WAITING;
 	m->due[n] = due;
 	m->route[n] = route_for(&routes, slice_str(dest));
@@ -643,18 +771,15 @@ static void model_take(struct model *m, struct site *site)
 {
 	struct spool_ticket t;
 	uint64_t not_before = site->not_before_ms;
-	unsigned n;
 
 	if (!schedule_take(m->f->s, site, m->now, &t))
 		return;
-	n = number_of(t.id);
 	assert_true(not_before <= m->now);
-	assert_int_equal(m->at[n], WAITING);
-	assert_ptr_equal(m->route[n], site->route);
-	assert_true(m->due[n] <= m->now);
-	assert_false(m->held[m->account[n]]);
-	m->at[n] = IN_HAND;
-	m->ticket[n] = t;
+	assert_int_equal(m->at[t.account], WAITING);
+	assert_ptr_equal(m->route[t.account], site->route);
+	assert_true(m->due[t.account] <= m->now);
+	m->at[t.account] = IN_HAND;
+	m->ticket[t.account] = t;
 }
 
 /* What is in hand is delivered, deferred or given back. */
@@ -677,7 +802,7 @@ static void model_step(struct model *m)
 	struct site *site = NULL;
 	unsigned n;
 
-	switch (dice(m, 9)) {
+	switch (dice(m, 8)) {
 	case 0:
 	case 1:
 		if (m->f->puts < MODEL_MAX)
@@ -709,11 +834,6 @@ static void model_step(struct model *m)
 		else if (site)
 			schedule_site_ok(site);
 		break;
-	case 8:
-		n = dice(m, 4);
-		m->held[n] = dice(m, 3) == 0;
-		assert_true(b->hold(m->f->spool, n, S(""), m->held[n]));
-		break;
 	}
 }
 
@@ -722,10 +842,6 @@ static void model_drain(struct model *m)
 {
 	size_t left = 1;
 
-	for (unsigned n = 0; n < 4; n++) {
-		m->held[n] = false;
-		assert_true(b->hold(m->f->spool, n, S(""), false));
-	}
 	for (unsigned round = 0; left; round++) {
 		struct site *site = NULL;
 		uint64_t next;
@@ -757,7 +873,7 @@ static void nothing_is_lost_or_sent_twice(void **state)
 
 		assert_int_equal(begin(state), 0);
 		m = (struct model){ .f = *state, .seed = seed, .now = T0 };
-		for (int i = 0; i < 4500; i++)
+		for (int i = 0; i < 4000; i++)
 			model_step(&m);
 		assert_int_equal(m.f->puts, MODEL_MAX);
 		model_drain(&m);
@@ -787,9 +903,14 @@ int schedule_tests(void)
 		T(without_memory_it_waits_a_moment),
 		T(an_end_gives_everything_back),
 		T(a_refill_has_an_end),
-		T(accounts_take_turns),
-		T(flows_do_not_crowd_out),
-		T(held_at_the_site),
+		T(domains_with_the_same_hosts_share_a_site),
+		T(other_hosts_are_another_site),
+		T(what_is_known_ages),
+		T(a_site_that_is_down_takes_no_newcomer),
+		T(a_literal_is_its_own_host),
+		T(a_charged_site_wants_nothing),
+		T(what_is_held_is_bounded),
+		T(sites_are_bounded),
 		cmocka_unit_test(nothing_is_lost_or_sent_twice),
 	};
 

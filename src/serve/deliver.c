@@ -69,7 +69,8 @@ static void start(struct deliver *d, struct site *site)
 	d->attempts++;
 	switch (site->route->type) {
 	case ROUTE_CAPTURE: ok = capture_start(d, site); break;
-	case ROUTE_SMARTHOST: ok = smtp_out_start(d, site); break;
+	case ROUTE_SMARTHOST:
+	case ROUTE_MX: ok = smtp_out_start(d, site); break;
 	}
 	if (!ok) {
 		site->active--;
@@ -253,8 +254,6 @@ void deliver_settle(struct deliver *d, const struct spool_ticket *t,
 		.n_verdicts = (uint32_t)n,
 		.next_ms = pending ? now + retry_delay_ms(t->attempts, &d->retry, random32()) : 0,
 		.attempted = true,
-		.at_ms = clock_wall_ms(),
-		.remote = arena_dup(&s->arena, f->remote),
 	};
 	s->commit.job.home = d->home->loop;
 	s->commit.job.done = settle_done;
@@ -386,7 +385,7 @@ struct deliver *deliver_new(struct home *home, struct err *e)
 {
 	struct deliver *d = calloc(1, sizeof *d);
 	struct server *s = home->server;
-	struct retry_config site;
+	struct schedule_conf sc = { 0 };
 
 	if (!d) {
 		err_set(e, ERR_LATER, "out of memory");
@@ -394,12 +393,13 @@ struct deliver *deliver_new(struct home *home, struct err *e)
 	}
 	d->home = home;
 	d->retry = retry_of(s->conf);
-	site = d->retry;
+	sc.retry = d->retry;
 	/* A site that is down is looked at more often than a message that was refused is retried.
 	 */
-	if (site.max_ms > 15 * 60 * 1000)
-		site.max_ms = 15 * 60 * 1000;
-	d->schedule = schedule_new(s->spool_backend, s->spool, &s->routes, &site);
+	if (sc.retry.max_ms > 15 * 60 * 1000)
+		sc.retry.max_ms = 15 * 60 * 1000;
+	keyring_random(sc.hash_key, sizeof sc.hash_key);
+	d->schedule = schedule_new(s->spool_backend, s->spool, &s->routes, &sc);
 	if (!d->schedule) {
 		free(d);
 		err_set(e, ERR_LATER, "out of memory");

@@ -1,4 +1,5 @@
 /* Paths, parameters, lines and dots: the parts of the room that know no session. */
+#include "base/xtext.h"
 #include "smtp/dot.h"
 #include "smtp/param.h"
 #include "smtp/path.h"
@@ -430,13 +431,13 @@ static void xtext(void **state)
 	(void)state;
 	buf_init(&b, 8);
 	buf_add(&b, S("."));
-	assert_true(smtp_xtext_decode(&b, S("a+2B+00+FF")));
+	assert_true(xtext_decode(&b, S("a+2B+00+FF")));
 	assert_true(slice_eq(buf_slice(&b), S(".a+\0\xff")));
-	assert_false(smtp_xtext_decode(&b, S("a+")));
-	assert_false(smtp_xtext_decode(&b, S("a=")));
-	assert_false(smtp_xtext_decode(&b, S("a b")));
+	assert_false(xtext_decode(&b, S("a+")));
+	assert_false(xtext_decode(&b, S("a=")));
+	assert_false(xtext_decode(&b, S("a b")));
 	assert_int_equal(b.n, 5);
-	assert_false(smtp_xtext_decode(&b, S("abcd"))); /* over the ceiling */
+	assert_false(xtext_decode(&b, S("abcd"))); /* over the ceiling */
 	assert_int_equal(b.n, 5);
 	buf_done(&b);
 }

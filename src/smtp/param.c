@@ -1,6 +1,7 @@
 #include "smtp/param.h"
 
 #include "base/utf8.h"
+#include "base/xtext.h"
 
 #define ENVID_MAX 100 /* RFC 3461 section 4.4 */
 #define ORCPT_MAX 500 /* section 4.2 */
@@ -19,45 +20,6 @@ struct param {
 	struct slice name, value;
 	bool has_value;
 };
-
-static int hex_upper(char c)
-{
-	return ascii_digit(c) ? c - '0' : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
-}
-
-/* One character of xtext at the front of *in; false at its end or if it is none. */
-static bool xtext_next(struct slice *in, unsigned char *ret)
-{
-	int hi, lo;
-
-	if (!in->n || in->p[0] < '!' || in->p[0] > '~' || in->p[0] == '=')
-		return false;
-	if (in->p[0] != '+') {
-		*ret = (unsigned char)slice_take(in, 1).p[0];
-		return true;
-	}
-	hi = in->n >= 3 ? hex_upper(in->p[1]) : -1;
-	lo = in->n >= 3 ? hex_upper(in->p[2]) : -1;
-	if (hi < 0 || lo < 0)
-		return false;
-	slice_take(in, 3);
-	*ret = (unsigned char)(hi << 4 | lo);
-	return true;
-}
-
-bool smtp_xtext_decode(struct buf *out, struct slice in)
-{
-	size_t before = out->n;
-	unsigned char c;
-
-	while (xtext_next(&in, &c))
-		buf_addc(out, (char)c);
-	if (in.n || out->failed) {
-		out->n = before;
-		return false;
-	}
-	return true;
-}
 
 /* RFC 3461: what xtext stands for is printable US-ASCII. */
 static bool xtext_printable(struct slice in)
@@ -222,33 +184,17 @@ static bool notify_value(struct slice v, unsigned *ret)
 	return !(*ret & SMTP_NOTIFY_NEVER) || *ret == SMTP_NOTIFY_NEVER;
 }
 
-/* "\x{HEXPOINT}" at the front of *in (RFC 6533 section 3): a character, and no control. */
-static bool eat_hexpoint(struct slice *in)
-{
-	uint32_t v = 0;
-	size_t i = 3;
-
-	if (!slice_starts(*in, S("\\x{")))
-		return false;
-	for (; i < in->n && i < 9 && hex_upper(in->p[i]) >= 0; i++)
-		v = v << 4 | (uint32_t)hex_upper(in->p[i]);
-	if (i < 5 || i == in->n || in->p[i] != '}')
-		return false;
-	if (v < 0x20 || (v >= 0x7f && v < 0xa0) || (v >= 0xd800 && v < 0xe000) || v > 0x10ffff)
-		return false;
-	slice_take(in, i + 1);
-	return true;
-}
-
 /* utf-8-addr-xtext, and with utf8 utf-8-addr-unitext: no "+", "=", blank, bare backslash. That it
  * is UTF-8 was seen by value_ok(). */
 static bool utf8_addr_ok(struct slice v, bool utf8)
 {
+	uint32_t point;
+
 	while (v.n) {
 		unsigned char c = (unsigned char)v.p[0];
 
 		if (c == '\\') {
-			if (!eat_hexpoint(&v))
+			if (!xtext_hexpoint(&v, &point))
 				return false;
 			continue;
 		}

@@ -48,8 +48,4 @@ enum smtp_param_got smtp_mail_params_parse(struct slice in, struct smtp_mail_par
 enum smtp_param_got smtp_rcpt_params_parse(struct slice in, bool utf8,
 					   struct smtp_rcpt_params *ret);
 
-/* Appends what xtext (RFC 3461 section 4) stands for. False if it is not xtext: out is as before.
- * The result may hold any byte. */
-bool smtp_xtext_decode(struct buf *out, struct slice in);
-
 #endif

@@ -12,6 +12,11 @@
 /* Compaction copies along with a batch twice what the batch brings, and at least this. */
 #define MOVE_LEAST (256ull << 10)
 #define RETIRE_MAX 4
+/* The next segment is wanted when this share of the one in use is full. When that took less than so
+ * long, commits are large, the syncs of new blocks few, and the zeros would cost more than they
+ * save. */
+#define AHEAD_AFTER    4
+#define AHEAD_LEAST_MS 300
 
 /* -- writing -- */
 
@@ -113,13 +118,7 @@ static bool believe_state(struct spool *s, const struct pending *p)
 	if (!p->op)
 		return false;
 	dl->flags &= (uint8_t)~DELIVERY_BUSY;
-	if (!index_settle(s->index, e, p->delivery,
-			  &(struct index_outcome){ .next_ms = p->next_ms,
-						   .attempts = p->attempts,
-						   .pending = p->left,
-						   .failed = p->failed,
-						   .held = p->held,
-						   .by_hand = p->op->by_hand }))
+	if (!index_settle(s->index, e, p->delivery, p->attempts, p->next_ms, p->left, p->failed))
 		return false;
 	file = entry_in_file(s->index, e);
 	unlive(s, e->put);
@@ -241,6 +240,15 @@ static bool break_down(struct spool *s, struct spool_op *const *ops, size_t n,
 	return err_set(e, ERR_LATER, "spool: write or sync failed: %s", strerror(why));
 }
 
+static void look_ahead(struct spool *s)
+{
+	if (s->asked_ahead || log_active(s)->end < s->segment_bytes / AHEAD_AFTER)
+		return;
+	s->asked_ahead = true;
+	if (clock_mono_ms() >= s->rotated_ms + AHEAD_LEAST_MS)
+		ahead_spare(s->ahead);
+}
+
 /* One write and one sync; *ret_done: ops that have their result. */
 static bool commit_some(struct spool *s, struct spool_op *const *ops, size_t n, size_t *ret_done,
 			struct err *e)
@@ -304,6 +312,7 @@ static bool commit_some(struct spool *s, struct spool_op *const *ops, size_t n, 
 		believe(s, end);
 	log_clear_batch(s);
 	log_retire_empty(s, RETIRE_MAX);
+	look_ahead(s);
 	return true;
 }
 

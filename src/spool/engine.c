@@ -1,5 +1,7 @@
 #include "spool/log_impl.h"
 
+#include "ops/clock.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -254,6 +256,7 @@ void log_free(struct spool *s)
 		segment_close(s->segments[i]);
 		free(s->segments[i]);
 	}
+	ahead_free(s->ahead);
 	index_free(s->index);
 	buf_done(&s->meta);
 	buf_done(&s->facts);
@@ -295,11 +298,15 @@ static bool begin(struct spool *s, const struct spool_conf *conf, struct err *e)
 		return false;
 	if (!log_load_notes(s))
 		return cannot(s, "/damaged", e);
+	s->ahead = ahead_new(s->dir, s->segment_bytes);
+	if (!s->ahead)
+		return err_set(e, ERR_LATER, "spool: out of memory");
 	known = log_read_uuid(s);
 	if (!log_recover(s, e) || (!known && !write_uuid(s, e)) ||
 	    (!s->n_segments && !first_segment(s, e)))
 		return false;
 	log_retire_empty(s, SIZE_MAX / 2);
+	s->rotated_ms = clock_mono_ms();
 	return true;
 }
 
@@ -334,21 +341,21 @@ static size_t seg_next(struct spool *s, uint64_t now_ms, struct spool_dest *out,
 	return n;
 }
 
-static size_t seg_take(struct spool *s, uint32_t flow, uint64_t now_ms, struct spool_ticket *out,
-		       size_t max, bool *ret_more)
+static size_t seg_take(struct spool *s, const struct spool_dest *d, uint64_t now_ms,
+		       struct spool_ticket *out, size_t max, bool *ret_more)
 {
 	size_t n;
 
 	pthread_mutex_lock(&s->lock);
-	n = index_take(s->index, flow, now_ms, out, max, ret_more);
+	n = index_take(s->index, d, now_ms, out, max, ret_more);
 	pthread_mutex_unlock(&s->lock);
 	return n;
 }
 
-static void seg_park(struct spool *s, uint32_t flow, uint64_t not_before_ms)
+static void seg_park(struct spool *s, const struct spool_dest *d, uint64_t not_before_ms)
 {
 	pthread_mutex_lock(&s->lock);
-	index_park(s->index, flow, not_before_ms);
+	index_park(s->index, d, not_before_ms);
 	pthread_mutex_unlock(&s->lock);
 }
 
@@ -359,33 +366,13 @@ static void seg_release(struct spool *s, const struct spool_ticket *t, uint64_t 
 	pthread_mutex_unlock(&s->lock);
 }
 
-static bool seg_hold(struct spool *s, uint64_t account, struct slice key_id, bool on)
-{
-	bool ok;
-
-	pthread_mutex_lock(&s->lock);
-	ok = index_hold(s->index, account, key_id, on);
-	pthread_mutex_unlock(&s->lock);
-	return ok;
-}
-
-static size_t seg_walk(struct spool *s, const struct spool_filter *f, uint64_t *at,
+static size_t seg_list(struct spool *s, const struct spool_filter *f, const struct id *after,
 		       struct spool_row *out, size_t max)
 {
 	size_t n;
 
 	pthread_mutex_lock(&s->lock);
-	n = index_walk(s->index, f, at, out, max);
-	pthread_mutex_unlock(&s->lock);
-	return n;
-}
-
-static size_t seg_flows(struct spool *s, uint64_t *at, struct spool_flow *out, size_t max)
-{
-	size_t n;
-
-	pthread_mutex_lock(&s->lock);
-	n = index_flows(s->index, at, out, max);
+	n = index_list(s->index, f, after, out, max);
 	pthread_mutex_unlock(&s->lock);
 	return n;
 }
@@ -425,11 +412,8 @@ const struct spool_backend spool_segments = {
 	.take = seg_take,
 	.park = seg_park,
 	.release = seg_release,
-	.hold = seg_hold,
 	.load = log_load,
-	.look = log_look,
-	.walk = seg_walk,
-	.flows = seg_flows,
+	.list = seg_list,
 	.count = seg_count,
 	.damaged = seg_damaged,
 };

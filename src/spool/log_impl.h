@@ -4,6 +4,7 @@
  *     batch.c    the records of a commit, built in memory
  *     commit.c   a batch is built, written, synced, believed
  *     space.c    free space, rotation, compaction, retirement
+ *     ahead.c    what a rotation needs, made before it
  *     load.c     a message from disk
  *     recover.c  what a start finds
  *     damage.c   what was set aside
@@ -16,6 +17,7 @@
 #define SPOOL_LOG_IMPL_H
 
 #include "base/map.h"
+#include "spool/ahead.h"
 #include "spool/fact.h"
 
 #include <pthread.h>
@@ -31,7 +33,6 @@ struct pending {
 	uint64_t at; /* in the segment */
 	uint32_t delivery, attempts, left, failed;
 	uint64_t next_ms;
-	bool held;
 	bool named; /* its body has got a name in large/ */
 };
 
@@ -69,6 +70,9 @@ struct spool {
 	size_t n_parts, cap_parts;
 	uint64_t bytes_since_look, look_ms; /* at the free space */
 	bool short_of_space;
+	struct ahead *ahead; /* NULL: salvage */
+	bool asked_ahead;    /* for the next segment, since the last rotation */
+	uint64_t rotated_ms;
 	uint64_t moved_to; /* compaction: how far the oldest segment has been copied */
 	struct arena scratch;
 	bool large_changed;
@@ -148,8 +152,6 @@ uint64_t log_disk_bytes(struct spool *); /* the caller holds `lock` */
 
 /* load.c */
 bool log_load(struct spool *, struct id, struct arena *, struct spool_message *, struct err *e);
-/* The same without its content. */
-bool log_look(struct spool *, struct id, struct arena *, struct spool_message *, struct err *e);
 /* The state of a delivery as it is on disk, in the arena. False: unsound, or no memory. */
 /* ERR_LATER: it cannot be read now; ERR_DAMAGED: what stands there is unsound. */
 bool log_read_state(const struct segment *, uint64_t at, struct arena *, struct record_state *ret,

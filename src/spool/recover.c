@@ -65,12 +65,8 @@ static void apply_state(struct spool *s, struct segment *seg, const struct fact 
 	if (!dl)
 		return;
 	dl->state = place_of(seg, f->at);
-	if (index_settle(s->index, en, f->delivery,
-			 &(struct index_outcome){ .next_ms = f->next_ms,
-						  .attempts = f->attempts,
-						  .pending = f->pending,
-						  .failed = f->failed,
-						  .held = f->held })) {
+	if (index_settle(s->index, en, f->delivery, f->attempts, f->next_ms, f->pending,
+			 f->failed)) {
 		left(s, en->put);
 		index_remove(s->index, en);
 	}
@@ -245,8 +241,9 @@ static void foreign(struct spool *s, const char *name, const char *reason)
 
 static bool is_ours(const char *name)
 {
-	static const char *const known[] = { ".",       "..",      "lock",     "large",
-					     "damaged", "new.log", "spool.id", "spool.id.new" };
+	static const char *const known[] = { ".",         "..",       "lock",
+					     "large",     "damaged",  "new.log",
+					     "ahead.log", "spool.id", "spool.id.new" };
 	uint32_t number;
 
 	for (size_t i = 0; i < sizeof known / sizeof *known; i++)

@@ -39,6 +39,7 @@ void log_look_at_space(struct spool *s)
 	if (fstatvfs(s->dir, &v))
 		return;
 	s->short_of_space = (uint64_t)v.f_bavail * v.f_frsize < s->reserve_bytes;
+	ahead_short(s->ahead, s->short_of_space);
 	if (s->short_of_space)
 		drop_spares(s);
 }
@@ -76,10 +77,11 @@ bool log_rotate(struct spool *s, struct err *e)
 		return err_set(e, ERR_LATER, "spool: out of memory");
 	}
 	FAULT_DIE("spool_rotated");
-	summary_write(s->dir, old, s->sequence, &s->facts);
+	s->asked_ahead = false;
+	s->rotated_ms = clock_mono_ms();
+	if (!ahead_summary(s->ahead, old, s->sequence, &s->facts))
+		summary_write(s->dir, old, s->sequence, &s->facts);
 	buf_clear(&s->facts);
-	if (s->facts.cap > (8u << 20))
-		buf_done(&s->facts);
 	return true;
 }
 
@@ -99,6 +101,7 @@ static void retire_oldest(struct spool *s)
 	       old->size >= s->segment_bytes && old->size <= 2 * s->segment_bytes;
 	pthread_mutex_unlock(&s->lock);
 	FAULT_DIE("spool_retiring");
+	ahead_forget(s->ahead, old->number);
 	segment_retire(s->dir, old, keep);
 	FAULT_DIE("spool_retired");
 	log_let_go(s, old);

@@ -1,5 +1,6 @@
 /* Paths and parameters: what is accepted stays inside its limits and is accepted again. */
 #include "base/utf8.h"
+#include "base/xtext.h"
 #include "smtp/param.h"
 #include "smtp/path.h"
 
@@ -45,7 +46,7 @@ static void check_xtext(struct slice x)
 	if (!x.n || slice_eq(x, S("<>")))
 		return;
 	buf_init(&b, 1024);
-	assert(smtp_xtext_decode(&b, x));
+	assert(xtext_decode(&b, x));
 	assert(!has_control(buf_slice(&b)) && ascii_only(buf_slice(&b)));
 	buf_done(&b);
 }

@@ -269,10 +269,12 @@ class Postfix:
     """A real Postfix that takes everything into one Maildir: Debian's package, unpacked under
     build/peers by fetch-tree and run in a chroot there, so that the system is not touched."""
 
-    def __init__(self, tls=True, user=None, password=None, require_tls=False, settings=None):
+    def __init__(self, tls=True, user=None, password=None, require_tls=False, settings=None,
+                 host="127.0.0.1", port=None):
         self.root = Tree("postfix", POSTFIX_PACKAGES, POSTFIX_USERS).root
-        self.port = free_ports(1)[0]
-        self.inst = f"/inst/{self.port}"
+        self.host, self.port = host, port or free_ports(1)[0]
+        self.name = f"{self.port}" if host == "127.0.0.1" else f"{host}-{self.port}"
+        self.inst = f"/inst/{self.name}"
         self.dir = self.root + self.inst
         self.auth = None
         postfix_dirs(self.dir)
@@ -286,7 +288,7 @@ class Postfix:
             "myhostname": "postfix.example", "mydestination": "", "inet_interfaces": "127.0.0.1",
             "inet_protocols": "ipv4", "mynetworks": "127.0.0.0/8", "alias_maps": "",
             "local_recipient_maps": "", "biff": "no", "smtpd_peername_lookup": "no",
-            "maillog_file": f"/var/log/postfix-{self.port}", "maillog_file_prefixes": "/var",
+            "maillog_file": f"/var/log/postfix-{self.name}", "maillog_file_prefixes": "/var",
             "virtual_mailbox_domains": "static:all", "virtual_mailbox_base": f"{self.inst}/mail",
             "virtual_mailbox_maps": "static:inbox/", "virtual_uid_maps": "static:20003",
             "virtual_gid_maps": "static:20003", "virtual_alias_maps": "",
@@ -308,7 +310,7 @@ class Postfix:
         with open(f"{self.dir}/etc/main.cf", "w", encoding="utf-8") as f:
             f.writelines(f"{k} = {v}\n" for k, v in conf.items())
         with open(f"{self.dir}/etc/master.cf", "w", encoding="utf-8") as f:
-            f.write(MASTER_CF.format(port=self.port))
+            f.write(MASTER_CF.format(host=host, port=self.port))
         self.process = subprocess.Popen(
             ["chroot", self.root, "/usr/lib/postfix/sbin/master", "-d", "-c", f"{self.inst}/etc"],
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
@@ -324,14 +326,14 @@ class Postfix:
         if self.process.poll() is not None:
             raise AssertionError(f"Postfix ended:\n{self.log()}")
         try:
-            with socket.create_connection(("127.0.0.1", self.port), timeout=5) as s:
+            with socket.create_connection((self.host, self.port), timeout=5) as s:
                 return s.recv(4) == b"220 "
         except OSError:
             return False
 
     def log(self):
         text = ""
-        for p in (f"{self.root}/var/log/postfix-{self.port}", f"{self.dir}/log/stderr"):
+        for p in (f"{self.root}/var/log/postfix-{self.name}", f"{self.dir}/log/stderr"):
             if os.path.exists(p):
                 with open(p, encoding="utf-8", errors="replace") as f:
                     text += f.read()
@@ -364,13 +366,13 @@ class Postfix:
             self.auth.stop()
         shutil.rmtree(self.dir, ignore_errors=True)
         try:
-            os.unlink(f"{self.root}/var/log/postfix-{self.port}")
+            os.unlink(f"{self.root}/var/log/postfix-{self.name}")
         except OSError:
             pass
 
 
 MASTER_CF = """
-127.0.0.1:{port} inet n - n - - smtpd
+{host}:{port} inet n - n - - smtpd
 postlog unix-dgram n - n - 1 postlogd
 pickup unix n - n 60 1 pickup
 cleanup unix n - n - 0 cleanup

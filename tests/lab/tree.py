@@ -1,5 +1,6 @@
 """A tree to chroot into with a mail server of Debian's in it: unpacked, never installed."""
 import os
+import shutil
 import subprocess
 
 from . import paths
@@ -52,6 +53,45 @@ class Tree:
             with open(f"{self.root}/etc/{file}", "w", encoding="utf-8") as f:
                 f.write(text)
 
+    def clone(self, name):
+        """A tree of one instance's own, for programs whose paths cannot be configured: the same
+        files by hard links, so what is written must be unlinked first (write() does)."""
+        twin = object.__new__(Tree)
+        twin.root = os.path.join(os.path.dirname(self.root), f"clone-{name}")
+        shutil.rmtree(twin.root, ignore_errors=True)
+        subprocess.run(["cp", "-al", self.root, twin.root], check=True)
+        return twin
+
+    def remove(self):
+        """A clone's end."""
+        shutil.rmtree(self.root, ignore_errors=True)
+
+    def write(self, inside, text, mode=0o644, owner=None):
+        path = self.path(inside)
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        if os.path.lexists(path):
+            os.unlink(path)
+        with open(path, "w", encoding="utf-8") as f:
+            f.write(text)
+        os.chmod(path, mode)
+        if owner is not None:
+            os.chown(path, owner, owner)
+
+    def resolver(self, nameserver, trusted=None):
+        """Whom the programs in it ask, and which certificates they trust."""
+        self.write("/etc/resolv.conf", f"nameserver {nameserver}\n")
+        self.write("/etc/nsswitch.conf", "passwd: files\ngroup: files\nhosts: files dns\n")
+        if trusted:
+            with open(trusted, encoding="utf-8") as f:
+                self.write("/etc/ssl/certs/ca-certificates.crt", f.read())
+
+    def make_dir(self, inside, mode=0o755, owner=0):
+        path = self.path(inside)
+        shutil.rmtree(path, ignore_errors=True)
+        os.makedirs(path)
+        os.chmod(path, mode)
+        os.chown(path, owner, owner)
+
     def path(self, inside):
         return self.root + inside
 
@@ -60,3 +100,15 @@ class Tree:
 
     def run(self, *command, **more):
         return subprocess.run(self.argv(*command), check=True, stdout=subprocess.DEVNULL, **more)
+
+    def run_out(self, *command, cwd="/"):
+        """Runs a program in a directory of the tree; returns what it says."""
+        def enter():
+            os.chroot(self.root)
+            os.chdir(cwd)
+
+        p = subprocess.run(command, check=False, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                           preexec_fn=enter)
+        if p.returncode:
+            raise AssertionError(f"{command}: {p.stderr.decode()}{p.stdout.decode()}")
+        return p.stdout.decode()

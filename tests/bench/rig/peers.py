@@ -73,7 +73,7 @@ class Postfix(Chrooted):
         if not self.sink:
             conf["smtpd_sender_restrictions"] = "check_sender_access static:HOLD"
         self.write(f"{inst}/etc/main.cf", "".join(f"{k} = {v}\n" for k, v in conf.items()))
-        self.write(f"{inst}/etc/master.cf", lab_peers.MASTER_CF.format(port=self.port))
+        self.write(f"{inst}/etc/master.cf", lab_peers.MASTER_CF.format(host="127.0.0.1", port=self.port))
         self.write("/etc/postfix/sasl/smtpd.conf",
                    "pwcheck_method: auxprop\nauxprop_plugin: sasldb\nmech_list: PLAIN\n")
         self.tree.run("/usr/sbin/saslpasswd2", "-p", "-c", "-u", "bench", self.user,

@@ -1,0 +1,6 @@
+#include "policy/room_test.h"
+
+int main(void)
+{
+	return retry_tests() + guard_tests();
+}

@@ -1,0 +1,8 @@
+/* policy/room_test.h -- the groups of this room's test program; each returns its failures. */
+#ifndef POLICY_ROOM_TEST_H
+#define POLICY_ROOM_TEST_H
+
+int retry_tests(void);
+int guard_tests(void);
+
+#endif

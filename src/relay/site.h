@@ -1,0 +1,83 @@
+/* relay/site.h -- the places where deliveries go.
+ *
+ * A route to a Maildir or a smart host is one site. A site of an MX route is a set of hosts with
+ * their preferences, not a domain: domains that name the same hosts share connections, limits and
+ * trouble. A destination whose hosts are not known is a site of its own until they are: looking
+ * them up is what "connecting" means there.
+ *
+ * Bounds: at most so many sites as sites_new() is told, at most SITES_KNOWN remembered answers. A
+ * site that nothing needs is freed, some time. One thread owns all this. */
+#ifndef RELAY_SITE_H
+#define RELAY_SITE_H
+
+#include "relay/mx.h"
+#include "relay/route.h"
+
+#define SITES_KNOWN   16384
+#define SITE_NAME_MAX 255
+/* An answer is good for its time to live, but at least and at most for this long. */
+#define SITE_KNOWN_LEAST_MS 10000
+#define SITE_KNOWN_MOST_MS  3600000
+
+struct held;
+struct out; /* a connection, of whoever drives it */
+
+enum site_kind {
+	SITE_FIXED,      /* the route says it all */
+	SITE_UNRESOLVED, /* a destination of an MX route: its hosts are to be looked up */
+	SITE_HOSTS,      /* hosts of an MX route */
+};
+
+struct site {
+	enum site_kind kind;
+	const struct route *route;
+	struct slice name;           /* the route's, the destination, or the best hosts */
+	const struct mx_host *hosts; /* SITE_HOSTS: sorted */
+	size_t n_hosts;
+	bool literal;                     /* its only host is an address in brackets */
+	unsigned active;                  /* connections or jobs under way */
+	unsigned unproven;                /* of these, not yet ready for a delivery */
+	unsigned charged;                 /* deliveries that are being charged with its trouble */
+	unsigned failures;                /* in a row; 0: healthy */
+	uint64_t not_before_ms;           /* back-off */
+	char reason[240];                 /* of the last failure */
+	struct out *first_out, *last_out; /* the driver's list of its connections */
+	/* insiders */
+	struct held *first, *last;
+	size_t n_held, n_overflow;
+	bool busy; /* stands in the schedule's list of those that hold something */
+	struct site *busy_next, *busy_before;
+	struct site *next, *before; /* of all */
+	size_t n_known;             /* remembered answers that lead here */
+	unsigned troubles;          /* those learned before the last failure count no more */
+	size_t key_n;
+};
+
+struct sites;
+
+struct sites *sites_new(const uint64_t hash_key[2], size_t max);
+/* Those that hold something are the caller's to empty first. */
+void sites_free(struct sites *);
+
+/* NULL: too many, or memory is out. Found again by the route's name and what follows. */
+struct site *sites_fixed(struct sites *, const struct route *);
+struct site *sites_unresolved(struct sites *, const struct route *, struct slice dest);
+struct site *sites_hosts(struct sites *, const struct route *, const struct mx_host *, size_t n);
+/* A destination that is an address in brackets: it is its own host. */
+struct site *sites_literal(struct sites *, const struct route *, struct slice dest);
+
+/* Where mail for dest went last; NULL: that is to be looked up (again). */
+struct site *sites_known(struct sites *, const struct route *, struct slice dest, uint64_t now_ms);
+/* It goes there for ttl_ms. Without memory nothing is remembered. */
+void sites_learn(struct sites *, struct slice dest, struct site *, uint64_t ttl_ms,
+		 uint64_t now_ms);
+/* What is remembered of it counts no more. */
+void sites_doubt(struct site *);
+
+/* Frees a few of those that nothing needs; call often. */
+void sites_sweep(struct sites *, uint64_t now_ms);
+
+struct site *sites_next(const struct sites *, const struct site *after);
+size_t sites_count(const struct sites *);
+
+#endif
