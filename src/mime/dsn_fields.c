@@ -102,6 +102,21 @@ struct dsn_status dsn_status(const struct dsn_rcpt *r)
 
 /* -- fields -- */
 
+/* RFC 3464 2.1.2: a domain, or an address in brackets. */
+static void add_mta(struct buf *out, struct slice name)
+{
+	bool address = name.n && memchr(name.p, ':', name.n);
+	size_t digits = 0;
+
+	while (digits < name.n && (ascii_digit(name.p[digits]) || name.p[digits] == '.'))
+		digits++;
+	address |= digits == name.n;
+	buf_add(out, S("dns; "));
+	buf_add(out, address ? S("[") : S(""));
+	dsn_add_clean(out, name, 255, false);
+	buf_add(out, address ? S("]\r\n") : S("\r\n"));
+}
+
 static void add_date(struct buf *out, struct slice name, uint64_t ms)
 {
 	buf_add(out, name);
@@ -186,9 +201,8 @@ static void add_rcpt(struct buf *out, const struct dsn *d, const struct dsn_rcpt
 	buf_add(out, slice_str(status.text));
 	buf_add(out, S("\r\n"));
 	if (r->mta.n) {
-		buf_add(out, S("Remote-MTA: dns; "));
-		dsn_add_clean(out, r->mta, 255, false);
-		buf_add(out, S("\r\n"));
+		buf_add(out, S("Remote-MTA: "));
+		add_mta(out, r->mta);
 	}
 	add_diagnostic(out, d, r);
 	add_date(out, S("Last-Attempt-Date: "), d->now_ms);
@@ -205,9 +219,8 @@ void dsn_add_fields(struct buf *out, const struct dsn *d, bool intl)
 {
 	struct buf envid;
 
-	buf_add(out, S("Reporting-MTA: dns; "));
-	dsn_add_clean(out, d->hostname, 255, false);
-	buf_add(out, S("\r\n"));
+	buf_add(out, S("Reporting-MTA: "));
+	add_mta(out, d->hostname);
 	buf_init(&envid, 1024);
 	if (d->envid.n && xtext_decode(&envid, d->envid) && envid.n) {
 		buf_add(out, S("Original-Envelope-Id: "));

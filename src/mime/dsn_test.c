@@ -228,6 +228,11 @@ static void fields(void **state)
 		    .text = S("captured") },
 		  { "Action: delivered\r\nStatus: 2.0.0\r\n", "It was delivered." },
 		  { "Remote-MTA" } },
+		/* A next hop that has no name. */
+		{ { .path = S("a@b.example"), .action = DSN_FAILED, .mta = S("192.0.2.1") },
+		  { "Remote-MTA: dns; [192.0.2.1]\r\n" } },
+		{ { .path = S("a@b.example"), .action = DSN_FAILED, .mta = S("2001:db8::1") },
+		  { "Remote-MTA: dns; [2001:db8::1]\r\n" } },
 		/* A reply without words. */
 		{ { .path = S("a@b.example"), .action = DSN_FAILED, .remote = true, .code = 550 },
 		  { "Diagnostic-Code: smtp; 550\r\n",
