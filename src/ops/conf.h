@@ -54,6 +54,10 @@ struct conf {
 		    idle;
 	} delivery;
 	struct {
+		struct slice enabled, from, delay_warning;
+		uint64_t delay_notice, full_size, per_hour;
+	} bounce;
+	struct {
 		struct slice format;
 	} log;
 	struct {

@@ -23,6 +23,7 @@ enum conf_section {
 	IN_LIMITS,
 	IN_RETRY,
 	IN_DELIVERY,
+	IN_BOUNCE,
 	IN_LOG,
 	IN_LINKS,
 	IN_LISTENER,

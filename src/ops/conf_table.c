@@ -23,6 +23,7 @@ const struct conf_section_info conf_sections[SECTIONS] = {
 	[IN_LIMITS]   = { "limits",   false, "What a client may do" },
 	[IN_RETRY]    = { "retry",    false, "When a delivery is tried again" },
 	[IN_DELIVERY] = { "delivery", false, "How long a remote server may take, phase by phase" },
+	[IN_BOUNCE]   = { "bounce",   false, "What senders are told of their mail, by mail" },
 	[IN_LOG]      = { "log",      false, "The log, on standard error" },
 	[IN_LINKS]    = { "links",    false, "Links in replies, for people who read them" },
 	[IN_LISTENER] = { "listener", true,  "A place where clients connect; one section each, with a name" },
@@ -89,6 +90,13 @@ const struct conf_option conf_options[] = {
 	{ IN_DELIVERY, "dot",      CONF_DURATION, TOP(delivery.dot),      "10m", 100, 1 HOUR, NULL, "the reply to the end of data" },
 	{ IN_DELIVERY, "quit",     CONF_DURATION, TOP(delivery.quit),     "10s", 100, 1 HOUR, NULL, "QUIT" },
 	{ IN_DELIVERY, "idle",     CONF_DURATION, TOP(delivery.idle),     "5s", 0, 5 MIN, NULL, "a connection kept for the next message" },
+
+	{ IN_BOUNCE, "enabled",       CONF_CHOICE,   TOP(bounce.enabled),       "yes", 0, 0, "yes no", "send notices; no: failed recipients stay in the queue for the operator" },
+	{ IN_BOUNCE, "from",          CONF_STRING,   TOP(bounce.from),          "", 0, 253, NULL, "address that notices are from; empty: mailer-daemon at hostname" },
+	{ IN_BOUNCE, "delay_notice",  CONF_DURATION, TOP(bounce.delay_notice),  "4h", 10, 365 DAY, NULL, "a sender who asked for it is told once that mail takes longer than this" },
+	{ IN_BOUNCE, "delay_warning", CONF_CHOICE,   TOP(bounce.delay_warning), "no", 0, 0, "yes no", "tell senders who did not say what they want (NOTIFY), too" },
+	{ IN_BOUNCE, "full_size",     CONF_SIZE,     TOP(bounce.full_size),     "256K", 0, 16 MI, NULL, "RET=FULL: up to this size a message goes back whole, else its header" },
+	{ IN_BOUNCE, "per_hour",      CONF_UINT,     TOP(bounce.per_hour),      "1000", 0, 1000000000, NULL, "notices to one sender in an hour; beyond, only the log says it; 0: no limit" },
 
 	{ IN_LOG, "format", CONF_CHOICE, TOP(log.format), "json", 0, 0, "json logfmt text", "form of the lines; text: for the eye, not for programs" },
 

@@ -139,6 +139,14 @@ static const char defaults[] =
     "\tquit = 10000ms\n"
     "\tidle = 5000ms\n"
     "}\n"
+    "\nbounce {\n"
+    "\tenabled = \"yes\"\n"
+    "\tfrom = \"\"\n"
+    "\tdelay_notice = 14400000ms\n"
+    "\tdelay_warning = \"no\"\n"
+    "\tfull_size = 262144\n"
+    "\tper_hour = 1000\n"
+    "}\n"
     "\nlog {\n"
     "\tformat = \"json\"\n"
     "}\n"
@@ -233,6 +241,8 @@ static const char other[] =
     "\tconnect = 101ms greeting = 102ms ehlo = 103ms tls = 104ms auth = 105ms mail = 106ms\n"
     "\trcpt = 107ms data = 108ms body = 109ms dot = 110ms quit = 111ms idle = 0ms\n"
     "}\n"
+    "bounce { enabled = no from = a@b.example delay_notice = 1h delay_warning = yes\n"
+    "\tfull_size = 0 per_hour = 7 }\n"
     "log { format = logfmt }\n"
     "links { basic_auth = \"x\" sender_identity = 'a \"b\" \\\\ ${HOME}' }\n"
     "listener \"one\" { address = { \"127.0.0.1:587\", \"[::1]:587\" } }\n"
@@ -305,6 +315,12 @@ static void test_everything_else(void **state)
 	assert_int_equal(c->delivery.dot, 110);
 	assert_int_equal(c->delivery.quit, 111);
 	assert_int_equal(c->delivery.idle, 0);
+	assert_slice(c->bounce.enabled, "no");
+	assert_slice(c->bounce.from, "a@b.example");
+	assert_int_equal(c->bounce.delay_notice, 3600000);
+	assert_slice(c->bounce.delay_warning, "yes");
+	assert_int_equal(c->bounce.full_size, 0);
+	assert_int_equal(c->bounce.per_hour, 7);
 	assert_slice(c->log.format, "logfmt");
 	assert_slice(c->links.basic_auth, "x");
 	assert_slice(c->links.sender_identity, "a \"b\" \\ ${HOME}");

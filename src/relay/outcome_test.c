@@ -11,11 +11,21 @@ static enum spool_rcpt_state judge(int code, uint64_t now_ms)
 {
 	const struct outcome_answer answer = { 7, code, S("words") };
 	struct spool_verdict v = { 0 };
-	uint32_t pending = outcome_judge(&answer, 1, ACCEPTED, now_ms, &retry, &v);
+	struct arena a;
+	uint32_t pending;
+
+	arena_init(&a, 4096);
+	pending = outcome_judge(&answer, 1, ACCEPTED, now_ms, &retry, &a, &v);
 
 	assert_int_equal(v.rcpt, 7);
-	assert_slice(v.reply, S("words"));
+	assert_int_equal(outcome_expired(&answer, &v),
+			 v.state == RCPT_FAILED && (code < 500 || code > 599));
+	if (outcome_expired(&answer, &v))
+		assert_slice(v.reply, S("expired after 5 days; last answer: words"));
+	else
+		assert_slice(v.reply, S("words"));
 	assert_int_equal(pending, v.state == RCPT_PENDING);
+	arena_done(&a);
 	return v.state;
 }
 
@@ -65,18 +75,22 @@ static void each_for_himself(void **state)
 		RCPT_FAILED,    RCPT_DELIVERED, RCPT_PENDING,
 	};
 	struct spool_verdict v[LEN(answers)];
+	struct arena a;
 
 	(void)state;
-	assert_int_equal(outcome_judge(answers, LEN(answers), ACCEPTED, LAST, &retry, v), 3);
+	arena_init(&a, 1 << 20);
+	assert_int_equal(outcome_judge(answers, LEN(answers), ACCEPTED, LAST, &retry, &a, v), 3);
 	for (size_t i = 0; i < LEN(answers); i++) {
 		assert_int_equal(v[i].rcpt, answers[i].rcpt);
 		assert_int_equal(v[i].state, want[i]);
 		assert_slice(v[i].reply, answers[i].text);
 	}
-	assert_int_equal(outcome_judge(answers, LEN(answers), ACCEPTED, LAST + 1, &retry, v), 0);
+	assert_int_equal(outcome_judge(answers, LEN(answers), ACCEPTED, LAST + 1, &retry, &a, v),
+			 0);
 	for (size_t i = 0; i < LEN(answers); i++)
 		assert_int_equal(v[i].state, want[i] == RCPT_PENDING ? RCPT_FAILED : want[i]);
-	assert_int_equal(outcome_judge(NULL, 0, ACCEPTED, LAST, &retry, NULL), 0);
+	assert_int_equal(outcome_judge(NULL, 0, ACCEPTED, LAST, &retry, &a, NULL), 0);
+	arena_done(&a);
 }
 
 static void long_words_are_cut(void **state)
@@ -89,13 +103,73 @@ static void long_words_are_cut(void **state)
 	memset(text, 'x', sizeof text);
 	for (uint32_t i = 0; i < 3; i++)
 		answers[i] = (struct outcome_answer){ i, 450, slice(text, OUTCOME_TEXT - 1 + i) };
-	outcome_judge(answers, 3, ACCEPTED, LAST, &retry, v);
+	outcome_judge(answers, 3, ACCEPTED, LAST, &retry, NULL, v);
 	assert_int_equal(v[0].reply.n, OUTCOME_TEXT - 1);
 	assert_int_equal(v[1].reply.n, OUTCOME_TEXT);
 	assert_int_equal(v[2].reply.n, OUTCOME_TEXT);
 	answers[0].text = S("");
-	outcome_judge(answers, 1, ACCEPTED, LAST, &retry, v);
+	outcome_judge(answers, 1, ACCEPTED, LAST, &retry, NULL, v);
 	assert_int_equal(v[0].reply.n, 0);
+}
+
+/* What a life that is over says of itself, and how it is cut. */
+static void expired_says_so(void **state)
+{
+	static char text[OUTCOME_TEXT];
+	const struct outcome_answer answers[] = {
+		{ 0, 451, S("4.2.0 busy"), true },
+		{ 1, 0, S("connect: refused") },
+		{ 2, 451, slice(text, sizeof text), true },
+		{ 3, 354, S("odd") },
+		{ 4, 550, S("5.1.1 no"), true },
+	};
+	struct spool_verdict v[LEN(answers)];
+	struct arena a;
+
+	(void)state;
+	memset(text, 'x', sizeof text);
+	arena_init(&a, 1 << 20);
+	outcome_judge(answers, LEN(answers), ACCEPTED, LAST + 1, &retry, &a, v);
+	assert_slice(v[0].reply, S("expired after 5 days; last answer: 451 4.2.0 busy"));
+	assert_slice(v[1].reply, S("expired after 5 days; last answer: connect: refused"));
+	assert_int_equal(v[2].reply.n, OUTCOME_TEXT);
+	assert_true(slice_starts(v[2].reply, S("expired after 5 days; last answer: 451 xxx")));
+	assert_slice(v[3].reply, S("expired after 5 days; last answer: odd"));
+	assert_slice(v[4].reply, S("5.1.1 no"));
+	assert_false(outcome_expired(&answers[4], &v[4]));
+	arena_done(&a);
+	/* Without memory it says less. */
+	arena_init(&a, 0);
+	outcome_judge(answers, 2, ACCEPTED, LAST + 1, &retry, &a, v);
+	assert_slice(v[1].reply, S("connect: refused"));
+	assert_true(outcome_expired(&answers[1], &v[1]));
+	arena_done(&a);
+}
+
+/* The last attempt is made when the life ends, and one when somebody waits to hear. */
+static void next_is_not_too_late(void **state)
+{
+	static const struct retry_config plain = { 60000, 2000, 3600000, 0, 432000000 };
+	static const struct {
+		uint64_t now, notice;
+		uint32_t attempts;
+		uint64_t want;
+	} cases[] = {
+		{ ACCEPTED, UINT64_MAX, 0, ACCEPTED + 60000 },
+		{ ACCEPTED + 60000, UINT64_MAX, 1, ACCEPTED + 180000 },
+		{ ACCEPTED, ACCEPTED + 1000, 0, ACCEPTED + 1000 },
+		{ ACCEPTED, ACCEPTED + 60001, 0, ACCEPTED + 60000 },
+		{ ACCEPTED + 1000, ACCEPTED + 1000, 0, ACCEPTED + 61000 },
+		{ LAST - 9, UINT64_MAX, 9, LAST + 1 },
+		{ LAST, UINT64_MAX, 9, LAST + 1 },
+		{ LAST + 1, UINT64_MAX, 0, LAST + 1 + 60000 },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < LEN(cases); i++)
+		assert_int_equal(outcome_next_ms(ACCEPTED, cases[i].now, cases[i].notice,
+						 cases[i].attempts, &plain, 0),
+				 cases[i].want);
 }
 
 static void commit(struct spool *s, struct spool_op *op)
@@ -144,16 +218,18 @@ static void settled_is_settled(void **state)
 		settle.n_verdicts = round ? 1 : 3;
 		settle.verdicts = v;
 		settle.next_ms = ACCEPTED + 60000;
+		arena_init(&a, 1 << 20);
 		assert_int_equal(outcome_judge(round ? second : first, settle.n_verdicts, ACCEPTED,
-					       round ? LAST + 1 : LAST, &retry, v),
+					       round ? LAST + 1 : LAST, &retry, &a, v),
 				 !round);
 		commit(s, &settle);
-		arena_init(&a, 1 << 20);
 		assert_true(spool_memory.load(s, env.id, &a, &m, NULL));
 		assert_int_equal(m.envelope.rcpts[0].state, RCPT_FAILED);
 		assert_slice(m.envelope.rcpts[0].reply, first[0].text);
 		assert_int_equal(m.envelope.rcpts[1].state, round ? RCPT_FAILED : RCPT_PENDING);
-		assert_slice(m.envelope.rcpts[1].reply, round ? second[0].text : first[1].text);
+		assert_slice(m.envelope.rcpts[1].reply,
+			     round ? S("expired after 5 days; last answer: connection lost")
+				   : first[1].text);
 		assert_int_equal(m.envelope.rcpts[2].state, RCPT_DELIVERED);
 		assert_int_equal(m.attempts[0], round + 1);
 		arena_done(&a);
@@ -166,7 +242,8 @@ int outcome_tests(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(every_code_has_its_meaning), cmocka_unit_test(a_life_has_an_end),
 		cmocka_unit_test(each_for_himself),           cmocka_unit_test(long_words_are_cut),
-		cmocka_unit_test(settled_is_settled),
+		cmocka_unit_test(settled_is_settled),         cmocka_unit_test(expired_says_so),
+		cmocka_unit_test(next_is_not_too_late),
 	};
 
 	return cmocka_run_group_tests_name("relay outcome", tests, NULL, NULL);

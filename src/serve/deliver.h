@@ -35,6 +35,8 @@ struct deliver_facts {
 	struct slice dest;
 	struct slice remote; /* "127.0.0.1:25", a path */
 	struct slice tls;    /* cipher, or empty */
+	struct slice mta;    /* name of the next hop; empty: none was reached */
+	bool dsn;            /* it offers DSN: what was asked for went along */
 };
 
 /* Settles a taken delivery: judges the answers, logs attempt and outcome, posts the commit that

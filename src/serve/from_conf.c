@@ -1,5 +1,7 @@
 #include "serve/from_conf.h"
 
+#include "mime/address.h"
+
 struct smtp_config session_conf(const struct conf *c, bool implicit)
 {
 	return (struct smtp_config){
@@ -29,4 +31,35 @@ struct submit_conf submit_conf(const struct conf *c)
 		.hostname = c->hostname,
 		.sender_help = c->links.sender_identity,
 	};
+}
+
+bool bounce_conf(const struct conf *c, struct arena *a, struct bounce_conf *ret, struct err *e)
+{
+	struct mime_addresses list;
+	struct buf from;
+
+	buf_init(&from, 1024);
+	buf_add(&from, S("Mail Delivery System <"));
+	if (c->bounce.from.n) {
+		buf_add(&from, c->bounce.from);
+	} else {
+		buf_add(&from, S("mailer-daemon@"));
+		buf_add(&from, c->hostname);
+	}
+	buf_addc(&from, '>');
+	*ret = (struct bounce_conf){
+		.enabled = slice_eq(c->bounce.enabled, S("yes")),
+		.delay_warning = slice_eq(c->bounce.delay_warning, S("yes")),
+		.hostname = arena_dup(a, c->hostname),
+		.from = arena_dup(a, buf_slice(&from)),
+		.delay_ms = c->bounce.delay_notice,
+		.lifetime_ms = c->retry.lifetime,
+		.full_max = c->bounce.full_size,
+	};
+	buf_done(&from);
+	if (!ret->from.p || !ret->hostname.p)
+		return err_set(e, ERR_LATER, "out of memory");
+	/* Two addresses, or a line end, would do harm in every notice. */
+	return (mime_addresses_parse(ret->from, false, 1, a, &list, e) && list.n == 1) ||
+	       err_in(e, "bounce.from");
 }

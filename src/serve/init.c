@@ -1,5 +1,6 @@
 /* serve/init.c -- what needs no running server: a first data directory, the configuration, salvage.
  */
+#include "serve/from_conf.h"
 #include "serve/route_set.h"
 #include "serve/start.h"
 
@@ -46,6 +47,18 @@ static bool check_certificates(const struct conf *c, struct err *e)
 	return t;
 }
 
+static bool check_notices(const struct conf *c, struct err *e)
+{
+	struct bounce_conf bounce;
+	struct arena a;
+	bool ok;
+
+	arena_init(&a, 64 << 10);
+	ok = bounce_conf(c, &a, &bounce, e);
+	arena_done(&a);
+	return ok;
+}
+
 int serve_config_check(const char *config)
 {
 	struct err e = { 0 };
@@ -55,7 +68,7 @@ int serve_config_check(const char *config)
 
 	if (!c)
 		return complain_conf(&e);
-	ok = check_certificates(c, &e);
+	ok = check_certificates(c, &e) && check_notices(c, &e);
 	routes = ok ? route_set_new(c, &e) : NULL;
 	ok = routes;
 	route_set_free(routes);

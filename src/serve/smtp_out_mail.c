@@ -26,7 +26,9 @@ void smtp_out_settle(struct out *o)
 	struct deliver_facts f = { .route = o->route,
 				   .dest = o->message.envelope.dests[o->ticket.delivery],
 				   .remote = slice_str(o->remote),
-				   .tls = stream_tls_info(&o->stream).cipher };
+				   .tls = stream_tls_info(&o->stream).cipher,
+				   .mta = o->route->host,
+				   .dsn = smtp_client_offers_dsn(o->client) };
 
 	deliver_settle(o->deliver, &o->ticket, &o->message.envelope, o->answers, o->n_rcpts, &f);
 	put_down(o);
@@ -36,6 +38,7 @@ void smtp_out_settle(struct out *o)
 void smtp_out_note(struct out *o, uint32_t i, const struct smtp_client_event *ev)
 {
 	o->answers[i].code = ev->reply.code;
+	o->answers[i].remote = ev->remote;
 	o->answers[i].text = arena_dup(&o->arena, slice(ev->reply.text, ev->reply.n));
 }
 

@@ -32,6 +32,11 @@ static enum smtp_client_phase envelope_phase(const struct smtp_client *c)
 	return c->next_reply <= c->n_try ? CLIENT_AT_RCPT : CLIENT_AT_DATA;
 }
 
+bool smtp_client_offers_dsn(const struct smtp_client *c)
+{
+	return c->caps.dsn;
+}
+
 enum smtp_client_phase smtp_client_phase(const struct smtp_client *c)
 {
 	switch (c->state) {

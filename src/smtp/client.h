@@ -117,6 +117,9 @@ void smtp_client_quit(struct smtp_client *, struct buf *out);
  * Between messages it means nothing, and a verdict that came before stands. */
 void smtp_client_lost(struct smtp_client *, struct slice why);
 
+/* The remote can tell senders what they want to know (RFC 3461): it was told what that is. */
+bool smtp_client_offers_dsn(const struct smtp_client *);
+
 /* What we wait for: which of the driver's deadlines runs, and for the log. */
 enum smtp_client_phase smtp_client_phase(const struct smtp_client *);
 const char *smtp_client_phase_name(enum smtp_client_phase);

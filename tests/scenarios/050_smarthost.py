@@ -191,7 +191,7 @@ def test_domains_in_any_spelling(lab):
 
 def test_refused_for_good_is_kept_and_shown(lab):
     h = lab.peer("smarthost", replies={"bad@example.com": "550 5.1.1 nobody \x1b[31mhere"})
-    s = lab.signet(route(h.port))
+    s = lab.signet({**route(h.port), "bounce": {"enabled": False}})
     mid = hand_over(s, ["good@example.com", "bad@example.com"])
     h.wait(1)
     equal(h.messages[0].rcpts, ["good@example.com"], "the good one is taken")
@@ -337,7 +337,7 @@ def test_real_postfix_with_login(lab):
 def test_real_postfix_refuses(lab):
     p = lab.peer("postfix", settings={"virtual_mailbox_maps": "inline:{known@example.com=inbox/}",
                                       "virtual_mailbox_domains": "example.com"})
-    s = lab.signet(route(p.port, "may"))
+    s = lab.signet({**route(p.port, "may"), "bounce": {"enabled": False}})
     mid = hand_over(s, ["known@example.com", "unknown@example.com"])
     p.wait(1)
     wait_for("the failure in the queue", 10, lambda: s.count()["failed_recipients"] == 1)

@@ -8,12 +8,12 @@ QUICK = {"first": "200ms", "max": "1s", "jitter": 0}
 ALL = ("PIPELINING", "8BITMIME", "SMTPUTF8", "DSN", "SIZE 1000000")
 
 
-def onward(lab, extensions):
+def onward(lab, extensions, **more):
     got = []
     h = lab.peer("scripted", lambda line: line.serve(extensions, got=got))
     s = lab.signet({("route", "capture"): None, "retry": dict(QUICK),
                     ("route", "onward"): {"domains": ["*"], "type": "smarthost", "host": "127.0.0.1",
-                                          "port": h.port, "tls": "none"}})
+                                          "port": h.port, "tls": "none"}, **more})
     return s, got
 
 
@@ -79,7 +79,7 @@ def test_eight_bits_and_utf8(lab):
 
 
 def cannot(lab, extensions, mail, rcpt, data, code):
-    s, got = onward(lab, extensions)
+    s, got = onward(lab, extensions, bounce={"enabled": False})
     mid = hand_over(s, mail.format(s.sender), [rcpt], data)
     wait_for("the failure", 15, lambda: s.count()["failed_recipients"] == 1)
     equal(got, [], "nothing was sent")
