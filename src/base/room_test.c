@@ -6,6 +6,7 @@ int main(void)
 	int failed = 0;
 
 	failed += run_bytes_tests();
+	failed += run_net_tests();
 	failed += run_text_tests();
 	failed += run_tables_tests();
 	return failed != 0;

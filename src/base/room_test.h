@@ -3,6 +3,7 @@
 #define BASE_ROOM_TEST_H
 
 int run_bytes_tests(void);
+int run_net_tests(void);
 int run_text_tests(void);
 int run_tables_tests(void);
 

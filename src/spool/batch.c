@@ -1,9 +1,9 @@
 /* spool/batch.c -- the records of a commit, built in memory, and taken out of it again. */
 #include "spool/log_impl.h"
 
+#include "base/crc32c.h"
 #include "base/fault.h"
 #include "base/must.h"
-#include "spool/crc32c.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -1,9 +1,9 @@
 #include "spool/fact.h"
 
 #include "base/auto.h"
+#include "base/crc32c.h"
 #include "base/fault.h"
 #include "base/map.h"
-#include "spool/crc32c.h"
 #include "spool/wire.h"
 
 #include <fcntl.h>

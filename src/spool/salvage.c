@@ -5,7 +5,7 @@
 #include "spool/log_impl.h"
 
 #include "base/auto.h"
-#include "spool/crc32c.h"
+#include "base/crc32c.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -1,8 +1,8 @@
 #include "spool/segment.h"
 
 #include "base/auto.h"
+#include "base/crc32c.h"
 #include "base/fault.h"
-#include "spool/crc32c.h"
 
 #include <errno.h>
 #include <fcntl.h>

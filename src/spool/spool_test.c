@@ -1,6 +1,6 @@
 /* spool/spool_test.c -- the contract, over every back end; the durable one also closed and
  * reopened, and killed and reopened, between any two calls. */
-#include "spool/crc32c.h"
+#include "base/crc32c.h"
 #include "spool/spool_rig_test.h"
 
 #include <fcntl.h>

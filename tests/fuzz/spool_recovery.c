@@ -11,9 +11,9 @@
  * right before use, record by record, as far as the lengths lead: else nothing would ever be
  * looked at behind them. A type of 0xd0 and more has one of them put wrong, and so a summary's
  * first byte; 0xb0 to 0xbf has a sequence number that was before. */
+#include "base/crc32c.h"
 #include "base/map.h"
 #include "memfs.h"
-#include "spool/crc32c.h"
 #include "spool/log_impl.h"
 #include "spool/wire.h"
 

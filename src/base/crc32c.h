@@ -1,6 +1,6 @@
-/* spool/crc32c.h -- CRC-32C (Castagnoli), RFC 3720 appendix B.4. crc: 0, or the value so far. */
-#ifndef SPOOL_CRC32C_H
-#define SPOOL_CRC32C_H
+/* base/crc32c.h -- CRC-32C (Castagnoli), RFC 3720 appendix B.4. crc: 0, or the value so far. */
+#ifndef BASE_CRC32C_H
+#define BASE_CRC32C_H
 
 #include "base/slice.h"
 

@@ -1,4 +1,4 @@
-#include "spool/crc32c.h"
+#include "base/crc32c.h"
 
 static uint32_t by_table(uint32_t crc, struct slice s)
 {
