@@ -16,6 +16,14 @@ uint64_t clock_mono_ms(void)
 	return now_ms(CLOCK_MONOTONIC);
 }
 
+uint64_t clock_mono_ns(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
 uint64_t clock_wall_ms(void)
 {
 	return now_ms(CLOCK_REALTIME);

@@ -8,6 +8,8 @@
 #include <stdint.h>
 
 uint64_t clock_mono_ms(void);
+/* Nanoseconds, for measuring. */
+uint64_t clock_mono_ns(void);
 uint64_t clock_wall_ms(void);
 /* Unix time that no step of the wall clock moves: what the wall clock said when the process first
  * asked, and the monotonic time since. The queue's schedule uses it, so that setting the clock back

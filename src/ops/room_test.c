@@ -2,5 +2,7 @@
 
 int main(void)
 {
-	return test_conf() + test_conf_errors() + test_log() + test_readable_room() ? 1 : 0;
+	return test_conf() + test_conf_errors() + test_log() + test_metrics() + test_readable_room()
+		   ? 1
+		   : 0;
 }

@@ -5,6 +5,7 @@
 int test_conf(void);
 int test_conf_errors(void);
 int test_log(void);
+int test_metrics(void);
 int test_readable_room(void);
 
 #endif
