@@ -10,12 +10,13 @@
 #include "base/buf.h"
 #include "base/err.h"
 #include "http/json.h"
+#include "ops/conf.h"
 #include "relay/schedule.h"
 #include "spool/spool.h"
 #include "store/store.h"
 
 struct api_status {
-	uint64_t started_ms, connections, accepted, memory, log_dropped;
+	uint64_t started_ms, connections, accepted, memory, log_dropped, sites, sites_failing;
 	bool spool_broken, stopping;
 };
 
@@ -25,6 +26,7 @@ struct api_context {
 	const struct spool_backend *spool_backend;
 	struct spool *spool;
 	const struct api_status *status;
+	const struct conf *conf;
 };
 
 struct api_call {
@@ -35,11 +37,15 @@ struct api_call {
 	uint64_t now_ms;
 
 	unsigned status;
-	struct buf
-	    reply; /* JSON; the caller inits it with a ceiling and wipes it: it may show a key */
+	struct slice content_type; /* static text */
+	struct buf reply; /* JSON mostly; the caller inits it with a ceiling and wipes it: it may
+			     show a key */
 };
 
 /* Fills status and reply. */
 void api_run(struct api_call *);
+/* The same for /healthz, whose answer is not made on a worker: 200 when reason is "ok", else 503.
+ */
+void api_health(struct api_call *, const char *reason, struct slice detail);
 
 #endif

@@ -20,7 +20,7 @@ struct api_run {
 
 typedef bool api_fn(struct api_run *, struct err *);
 
-api_fn api_status_show;
+api_fn api_status_show, api_metrics;
 api_fn api_account_add, api_account_list, api_account_suspend, api_account_resume;
 api_fn api_key_create, api_key_list, api_key_show, api_key_revoke;
 api_fn api_domain_add, api_domain_list, api_domain_remove;

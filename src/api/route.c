@@ -11,6 +11,7 @@ static const struct endpoint {
 	struct slice method, path; /* a segment of '*' is the argument */
 	api_fn *run;
 } endpoints[] = {
+	{ { "GET", 3 },    { "/metrics", 8 },                     api_metrics },
 	{ { "GET", 3 },    { "/control/status", 15 },             api_status_show },
 	{ { "GET", 3 },    { "/control/accounts", 17 },           api_account_list },
 	{ { "POST", 4 },   { "/control/accounts", 17 },           api_account_add },
@@ -66,6 +67,7 @@ static void reply_error(struct api_call *c, unsigned status, const struct err *e
 	struct json_out j;
 
 	c->status = status;
+	c->content_type = S("application/json");
 	buf_clear(&c->reply);
 	json_begin(&j, &c->reply);
 	json_open(&j);
@@ -74,6 +76,29 @@ static void reply_error(struct api_call *c, unsigned status, const struct err *e
 	json_kstr(&j, "kind", slice_str(err_kind_name(e->kind)));
 	json_kstr(&j, "message", slice_str(e->text));
 	json_close(&j);
+	json_close(&j);
+}
+
+void api_health(struct api_call *c, const char *reason, struct slice detail)
+{
+	bool ok = !strcmp(reason, "ok");
+	struct json_out j;
+
+	c->status = ok ? 200 : 503;
+	c->content_type = S("application/json");
+	json_begin(&j, &c->reply);
+	json_open(&j);
+	json_kstr(&j, "status", ok ? S("ok") : S("failing"));
+	if (!ok) {
+		json_kstr(&j, "reason", slice_str(reason));
+		json_kstr(&j, "detail", detail);
+		/* As every error is told, for who knows only that form. */
+		json_key(&j, "error");
+		json_open(&j);
+		json_kstr(&j, "kind", slice_str(err_kind_name(ERR_LATER)));
+		json_kstr(&j, "message", detail);
+		json_close(&j);
+	}
 	json_close(&j);
 }
 
@@ -108,6 +133,7 @@ void api_run(struct api_call *c)
 	struct err e = { 0 };
 	bool path_known = false;
 
+	c->content_type = S("application/json");
 	for (size_t i = 0; i < sizeof endpoints / sizeof *endpoints; i++) {
 		struct slice arg;
 

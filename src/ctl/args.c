@@ -54,6 +54,8 @@ static const struct command {
 	{ S("spool salvage"),   "FROM TO", 2, 2, true,  "copy every sound message of a damaged spool into a new one" },
 	{ S("send"),            "",        0, 0, true,  "compose a test message and submit it through the real door" },
 	{ S("status"),          "",        0, 0, false, "what the running server does" },
+	{ S("health"),          "",        0, 0, false, "whether messages can be taken now; exit 75 when not, and why" },
+	{ S("metrics"),         "",        0, 0, false, "print what is counted, as Prometheus reads it" },
 	{ S("account add"),     "NAME",    1, 1, false, "make an account" },
 	{ S("account list"),    "",        0, 0, false, "list the accounts" },
 	{ S("account suspend"), "NAME",    1, 1, false, "refuse logins and new mail of an account" },

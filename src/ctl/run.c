@@ -19,6 +19,7 @@ struct request {
 	const char *method;
 	struct buf path, body;
 	struct json_out json;
+	bool text; /* the answer is printed as it comes */
 };
 
 static int complain(int code, const char *text)
@@ -230,6 +231,21 @@ static bool status(const struct ctl_args *a, struct request *r, struct err *e)
 	return true;
 }
 
+static bool health(const struct ctl_args *a, struct request *r, struct err *e)
+{
+	(void)a, (void)e;
+	path(r, "GET", "/healthz", S(""), "");
+	return true;
+}
+
+static bool metrics(const struct ctl_args *a, struct request *r, struct err *e)
+{
+	(void)a, (void)e;
+	path(r, "GET", "/metrics", S(""), "");
+	r->text = true;
+	return true;
+}
+
 static const struct caller {
 	struct slice name;
 	bool (*make)(const struct ctl_args *, struct request *, struct err *);
@@ -250,6 +266,8 @@ static const struct caller {
 	{ { "queue count", 11 }, queue_count },
 	{ { "queue damaged", 13 }, queue_damaged },
 	{ { "status", 6 }, status },
+	{ { "health", 6 }, health },
+	{ { "metrics", 7 }, metrics },
 };
 
 /* -- printing -- */
@@ -392,7 +410,12 @@ static int ask(const struct ctl_args *a, const struct request *r, struct slice s
 		fprintf(stderr, "signet: %s; is the server running?\n", e.text);
 		return EXIT_UNREACHED;
 	}
-	rc = answer(a, code, buf_slice(&body));
+	if (r->text && code == 200) {
+		fwrite(body.p, 1, body.n, stdout);
+		rc = EXIT_DONE;
+	} else {
+		rc = answer(a, code, buf_slice(&body));
+	}
 	buf_wipe(&body);
 	return rc;
 }

@@ -2,6 +2,7 @@
 #include "ops/conf_impl.h"
 
 #include "base/arena.h"
+#include "base/net.h"
 #include "base/utf8.h"
 #include "ops/readable.h"
 
@@ -88,6 +89,7 @@ static bool absolute(struct slice path, char *ret, size_t size)
 static bool check_value(const struct conf_option *o, struct slice value, struct err *e)
 {
 	unsigned char address[CONF_ADDRESS_BYTES];
+	struct net net;
 	char path[4096];
 	uint64_t number;
 
@@ -113,6 +115,12 @@ static bool check_value(const struct conf_option *o, struct slice value, struct 
 			return err_set(e, ERR_INPUT, "control characters are not allowed");
 		return value.n || err_set(e, ERR_INPUT, "an empty value in the list");
 	case CONF_ADDRESSES: return conf_address(value, address, e);
+	case CONF_NETWORKS:
+		return net_parse(value, &net) ||
+		       err_set(
+			   e, ERR_INPUT,
+			   "\"%.*s\" is not ADDRESS or ADDRESS/BITS, with no bit set behind BITS",
+			   SLICE_ARG(value));
 	case CONF_READABLE:
 		if (!absolute(value, path, sizeof path))
 			return err_set(e, ERR_INPUT, "path too long");
@@ -123,7 +131,7 @@ static bool check_value(const struct conf_option *o, struct slice value, struct 
 
 static bool is_list(enum conf_type t)
 {
-	return t == CONF_STRINGS || t == CONF_ADDRESSES || t == CONF_READABLE;
+	return t == CONF_STRINGS || t == CONF_ADDRESSES || t == CONF_NETWORKS || t == CONF_READABLE;
 }
 
 /* The library calls after each value of a list, and once more at its closing brace: then there is
@@ -383,6 +391,20 @@ static bool fill_routes(struct holder *h, cfg_t *cfg, struct err *e)
 	return true;
 }
 
+/* Whoever reaches it may read: for others than this machine that has to be asked for. */
+static bool check_metrics(const struct conf *c, cfg_t *sec)
+{
+	unsigned char at[CONF_ADDRESS_BYTES];
+
+	for (size_t i = 0; i < c->metrics.address.n && slice_eq(c->metrics.remote, S("no")); i++) {
+		conf_address(c->metrics.address.at[i], at, NULL);
+		if (!net_is_loopback(at))
+			return complain(sec, "metrics: an address is not on loopback; set remote = "
+					     "yes if that is meant");
+	}
+	return true;
+}
+
 static bool fill_all(struct holder *h, cfg_t *cfg, struct err *e)
 {
 	struct conf *c = &h->conf;
@@ -393,6 +415,8 @@ static bool fill_all(struct holder *h, cfg_t *cfg, struct err *e)
 			  e))
 			return false;
 	if (!fill_listeners(h, cfg, e) || !fill_routes(h, cfg, e))
+		return false;
+	if (!check_metrics(c, cfg_getsec(cfg, "metrics")))
 		return false;
 	if (c->tls.certificate.n != c->tls.key.n)
 		return missing(e, "tls: as many keys as certificates are needed");

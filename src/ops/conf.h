@@ -17,7 +17,8 @@ struct conf_list {
 struct conf_listener {
 	struct slice name;
 	struct conf_list address;
-	struct slice tls; /* "starttls" or "implicit" */
+	struct slice tls;       /* "starttls" or "implicit" */
+	struct conf_list proxy; /* peers that must send a PROXY header: net_parse() reads them */
 };
 
 struct conf_route {
@@ -43,8 +44,8 @@ struct conf {
 		    header_fields, received, commands, errors, auth_failures,
 		    messages_per_connection, connections, connections_per_address,
 		    connections_per_account, memory;
-		uint64_t time_login, time_tls, time_command, time_body, time_write, time_session,
-		    shutdown_grace, body_min_rate, body_grace;
+		uint64_t time_proxy, time_login, time_tls, time_command, time_body, time_write,
+		    time_session, shutdown_grace, body_min_rate, body_grace;
 	} limits;
 	struct {
 		uint64_t first, factor, max, jitter, lifetime;
@@ -60,6 +61,10 @@ struct conf {
 	struct {
 		struct slice format;
 	} log;
+	struct {
+		struct conf_list address;
+		struct slice remote; /* "yes": other addresses than loopback's are meant */
+	} metrics;
 	struct {
 		struct slice basic_auth, sender_identity;
 	} links;

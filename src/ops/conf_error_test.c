@@ -183,6 +183,13 @@ static const struct {
 	{ HEAD "route \"r\" { host = h user = u }\n", "c:3: route: user without password_file" },
 	{ HEAD "route \"r\" { host = h user = u password_file = f tls = none }\n",
 	  "c:3: route: a password is never sent without TLS; set tls" },
+	{ HEAD "metrics {\n\taddress = {127.0.0.1:1, \"0.0.0.0:2\"}\n}\n",
+	  "c:5: metrics: an address is not on loopback; set remote = yes if that is meant" },
+	{ HEAD "metrics {\n\taddress = \"[::]:2\"\n}\n",
+	  "c:5: metrics: an address is not on loopback; set remote = yes if that is meant" },
+	{ TLS "listener \"x\" { address = 1.1.1.1:1\n\tproxy = {\"10.0.0.0/8\", 10.0.0.1/8} }\n",
+	  "c:3: proxy: \"10.0.0.1/8\" is not ADDRESS or ADDRESS/BITS, with no bit set behind "
+	  "BITS" },
 	{ HEAD "spool { body_memory = 255K }\n",
 	  "c: spool: body_memory is smaller than limits.header_size" },
 };

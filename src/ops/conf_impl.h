@@ -13,6 +13,7 @@ enum conf_type {
 	CONF_DURATION,
 	CONF_STRINGS,
 	CONF_ADDRESSES, /* list of ADDRESS:PORT */
+	CONF_NETWORKS,  /* list of ADDRESS or ADDRESS/BITS */
 	CONF_READABLE,  /* list of paths that must be readable files */
 };
 
@@ -25,6 +26,7 @@ enum conf_section {
 	IN_DELIVERY,
 	IN_BOUNCE,
 	IN_LOG,
+	IN_METRICS,
 	IN_LINKS,
 	IN_LISTENER,
 	IN_ROUTE,

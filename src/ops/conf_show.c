@@ -23,6 +23,7 @@ static void add_value(struct buf *out, const struct conf_option *o, const void *
 	switch (o->type) {
 	case CONF_STRINGS:
 	case CONF_ADDRESSES:
+	case CONF_NETWORKS:
 	case CONF_READABLE:
 		memcpy(&list, field, sizeof list);
 		buf_addc(out, '{');
@@ -90,6 +91,7 @@ static const char *type_name(const struct conf_option *o)
 	case CONF_DURATION: return "duration";
 	case CONF_STRINGS: return "list";
 	case CONF_ADDRESSES: return "list of addresses";
+	case CONF_NETWORKS: return "list of networks";
 	case CONF_READABLE: return "list of files";
 	}
 	return "";

@@ -25,6 +25,7 @@ const struct conf_section_info conf_sections[SECTIONS] = {
 	[IN_DELIVERY] = { "delivery", false, "How long a remote server may take, phase by phase" },
 	[IN_BOUNCE]   = { "bounce",   false, "What senders are told of their mail, by mail" },
 	[IN_LOG]      = { "log",      false, "The log, on standard error" },
+	[IN_METRICS]  = { "metrics",  false, "/metrics for Prometheus and /healthz, by HTTP; the control socket has them, too" },
 	[IN_LINKS]    = { "links",    false, "Links in replies, for people who read them" },
 	[IN_LISTENER] = { "listener", true,  "A place where clients connect; one section each, with a name" },
 	[IN_ROUTE]    = { "route",    true,  "Where mail is handed on; one section each, with a name" },
@@ -62,6 +63,7 @@ const struct conf_option conf_options[] = {
 	{ IN_LIMITS, "connections_per_address", CONF_UINT, TOP(limits.connections_per_address), "200", 0, 1000000, NULL, "of one client address: 421 4.7.0; 0: no limit" },
 	{ IN_LIMITS, "connections_per_account", CONF_UINT, TOP(limits.connections_per_account), "1000", 0, 1000000, NULL, "logged in for one account: 454 4.7.0, then 421; 0: no limit" },
 	{ IN_LIMITS, "memory",         CONF_SIZE, TOP(limits.memory),        "512M", 1 MI, 1024 GI, NULL, "bodies in memory, all together; beyond: to files at once, new connections 421 4.3.2" },
+	{ IN_LIMITS, "time_proxy",     CONF_DURATION, TOP(limits.time_proxy),   "10s", 1 SEC, 1 HOUR, NULL, "the PROXY header of a listed peer; then the connection is closed" },
 	{ IN_LIMITS, "time_login",     CONF_DURATION, TOP(limits.time_login),   "60s", 1 SEC, 1 HOUR, NULL, "without a command before login: 421 4.4.2" },
 	{ IN_LIMITS, "time_tls",       CONF_DURATION, TOP(limits.time_tls),     "30s", 1 SEC, 1 HOUR, NULL, "a TLS handshake; then the connection is closed" },
 	{ IN_LIMITS, "time_command",   CONF_DURATION, TOP(limits.time_command), "5m", 1 SEC, 1 DAY, NULL, "without a command after login: 421 4.4.2" },
@@ -100,11 +102,15 @@ const struct conf_option conf_options[] = {
 
 	{ IN_LOG, "format", CONF_CHOICE, TOP(log.format), "json", 0, 0, "json logfmt text", "form of the lines; text: for the eye, not for programs" },
 
+	{ IN_METRICS, "address", CONF_ADDRESSES, TOP(metrics.address), "", 0, 8, NULL, "ADDRESS:PORT on loopback; whoever reaches it may read, nobody is asked who they are" },
+	{ IN_METRICS, "remote",  CONF_CHOICE,    TOP(metrics.remote), "no", 0, 0, "no yes", "yes: the addresses may be others than loopback's" },
+
 	{ IN_LINKS, "basic_auth",      CONF_STRING, TOP(links.basic_auth),      "https://signet.example/docs/api-keys", 1, 300, NULL, "in the refusal of an address as user name" },
 	{ IN_LINKS, "sender_identity", CONF_STRING, TOP(links.sender_identity), "https://signet.example/docs/sender-identity", 1, 300, NULL, "in the refusal of a foreign From" },
 
 	{ IN_LISTENER, "address", CONF_ADDRESSES, LISTENER(address), "", 1, 16, NULL, "ADDRESS:PORT, an IPv6 address in brackets" },
 	{ IN_LISTENER, "tls",     CONF_CHOICE,  LISTENER(tls), "starttls", 0, 0, "starttls implicit", "STARTTLS, or TLS from the first byte" },
+	{ IN_LISTENER, "proxy",   CONF_NETWORKS, LISTENER(proxy), "", 0, 64, NULL, "load balancers, as ADDRESS or ADDRESS/BITS: each connection of theirs must begin with a PROXY header (version 1 or 2), and the client's address is the one in it; nobody else's header is read" },
 
 	{ IN_ROUTE, "domains",  CONF_STRINGS, ROUTE(domains), "*", 1, 1000, NULL, "recipient domains, each with the names below it; \"*\": all others" },
 	{ IN_ROUTE, "type",     CONF_CHOICE,  ROUTE(type), "smarthost", 0, 0, "capture smarthost", "a Maildir on this machine, or a mail server" },

@@ -108,6 +108,7 @@ static const char defaults[] =
     "\tconnections_per_address = 200\n"
     "\tconnections_per_account = 1000\n"
     "\tmemory = 536870912\n"
+    "\ttime_proxy = 10000ms\n"
     "\ttime_login = 60000ms\n"
     "\ttime_tls = 30000ms\n"
     "\ttime_command = 300000ms\n"
@@ -150,6 +151,10 @@ static const char defaults[] =
     "\nlog {\n"
     "\tformat = \"json\"\n"
     "}\n"
+    "\nmetrics {\n"
+    "\taddress = {}\n"
+    "\tremote = \"no\"\n"
+    "}\n"
     "\nlinks {\n"
     "\tbasic_auth = \"https://signet.example/docs/api-keys\"\n"
     "\tsender_identity = \"https://signet.example/docs/sender-identity\"\n"
@@ -157,6 +162,7 @@ static const char defaults[] =
     "\nlistener \"one\" {\n"
     "\taddress = {\"127.0.0.1:587\"}\n"
     "\ttls = \"starttls\"\n"
+    "\tproxy = {}\n"
     "}\n"
     "\nroute \"out\" {\n"
     "\tdomains = {\"*\"}\n"
@@ -233,7 +239,8 @@ static const char other[] =
     "\theader_size = 64K header_fields = 51 received = 11 commands = 1 errors = 2\n"
     "\tauth_failures = 4 messages_per_connection = 5 connections = 6\n"
     "\tconnections_per_address = 7 connections_per_account = 8 memory = 2M\n"
-    "\ttime_login = 1s time_tls = 1500ms time_command = 1m time_body = 2m time_write = 3m\n"
+    "\ttime_proxy = 9s time_login = 1s time_tls = 1500ms time_command = 1m time_body = 2m "
+    "time_write = 3m\n"
     "\ttime_session = 30d shutdown_grace = 0s body_min_rate = 0 body_grace = 1h\n"
     "}\n"
     "retry { first = 10ms factor = 1000 max = 7d jitter = 0 lifetime = 1s }\n"
@@ -244,9 +251,11 @@ static const char other[] =
     "bounce { enabled = no from = a@b.example delay_notice = 1h delay_warning = yes\n"
     "\tfull_size = 0 per_hour = 7 }\n"
     "log { format = logfmt }\n"
+    "metrics { address = { 127.0.0.1:1, \"[::1]:2\", 192.0.2.1:3 } remote = yes }\n"
     "links { basic_auth = \"x\" sender_identity = 'a \"b\" \\\\ ${HOME}' }\n"
     "listener \"one\" { address = { \"127.0.0.1:587\", \"[::1]:587\" } }\n"
-    "listener two-2 { address = \"[::]:465\" tls = implicit }\n"
+    "listener two-2 { address = \"[::]:465\" tls = implicit\n"
+    "\tproxy = { 10.0.0.0/8, \"::1\" } }\n"
     "route \"kept\" { domains = { \"a.example\", b.example } type = capture path = \"mail\" }\n"
     "route \"on\" { host = h port = 25 tls = may connections = 1 messages_per_connection = 0 }\n"
     "route \"out\" { domains = \"c.example\" host = \"192.0.2.1\" tls = implicit-verify user = u\n"
@@ -289,6 +298,7 @@ static void test_everything_else(void **state)
 	assert_int_equal(c->limits.connections_per_address, 7);
 	assert_int_equal(c->limits.connections_per_account, 8);
 	assert_int_equal(c->limits.memory, 2 << 20);
+	assert_int_equal(c->limits.time_proxy, 9000);
 	assert_int_equal(c->limits.time_login, 1000);
 	assert_int_equal(c->limits.time_tls, 1500);
 	assert_int_equal(c->limits.time_command, 60000);
@@ -331,6 +341,12 @@ static void test_everything_else(void **state)
 	assert_slice(c->listeners[0].tls, "starttls");
 	assert_slice(c->listeners[1].name, "two-2");
 	assert_slice(c->listeners[1].tls, "implicit");
+	assert_int_equal(c->listeners[0].proxy.n, 0);
+	assert_int_equal(c->listeners[1].proxy.n, 2);
+	assert_slice(c->listeners[1].proxy.at[0], "10.0.0.0/8");
+	assert_int_equal(c->metrics.address.n, 3);
+	assert_slice(c->metrics.address.at[1], "[::1]:2");
+	assert_slice(c->metrics.remote, "yes");
 	assert_int_equal(c->n_routes, 3);
 	assert_slice(c->routes[0].name, "kept");
 	assert_int_equal(c->routes[0].domains.n, 2);

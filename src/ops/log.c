@@ -107,6 +107,8 @@ static void add_field(struct buf *out, enum log_format format, const struct log_
 	bool json = format == LOG_JSON;
 	bool quoted = f->kind == LOG_TEXT || (json && f->kind == LOG_ID);
 
+	if (!f->name)
+		return;
 	if (format == LOG_PEOPLE && f->kind == LOG_TEXT) {
 		if (!f->text.n)
 			return;

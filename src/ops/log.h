@@ -38,6 +38,10 @@ struct log_field {
 
 #define F_STR(n, s)  ((struct log_field){ .name = (n), .kind = LOG_TEXT, .text = (s) })
 #define F_CSTR(n, s) ((struct log_field){ .name = (n), .kind = LOG_TEXT, .text = slice_str(s) })
+/* Left out when s is empty. */
+#define F_SOME(label, slice_)                                                                      \
+	((struct log_field){                                                                       \
+	    .name = (slice_).n ? (label) : NULL, .kind = LOG_TEXT, .text = (slice_) })
 #define F_U64(n, v)  ((struct log_field){ .name = (n), .kind = LOG_NUMBER, .number = (v) })
 #define F_BOOL(n, v) ((struct log_field){ .name = (n), .kind = LOG_BOOL, .number = (v) })
 #define F_ID(n, v)   ((struct log_field){ .name = (n), .kind = LOG_ID, .id = (v) })

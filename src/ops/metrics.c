@@ -70,10 +70,12 @@ struct words {
 
 /* The counters of the process. Mutable state of this file, and nowhere else. */
 static _Thread_local struct block *mine;
-static struct block *_Atomic blocks;
-static struct block shared; /* of threads without memory for one of their own */
-static struct words words[METRICS_N_LABELS];
-static pthread_mutex_t naming = PTHREAD_MUTEX_INITIALIZER;
+static struct {
+	struct block *_Atomic blocks;
+	struct block shared; /* levels; and of threads without memory for a block of their own */
+	struct words words[METRICS_N_LABELS];
+	pthread_mutex_t naming;
+} counters = { .naming = PTHREAD_MUTEX_INITIALIZER };
 
 static struct block *attach(void)
 {
@@ -82,8 +84,8 @@ static struct block *attach(void)
 	if (!b)
 		return NULL;
 	memset(b, 0, sizeof *b);
-	b->next = atomic_load(&blocks);
-	while (!atomic_compare_exchange_weak(&blocks, &b->next, b))
+	b->next = atomic_load(&counters.blocks);
+	while (!atomic_compare_exchange_weak(&counters.blocks, &b->next, b))
 		;
 	mine = b;
 	return b;
@@ -95,7 +97,7 @@ static void add(unsigned cell, uint64_t n)
 	atomic_uint_fast64_t *at;
 
 	if (!b && !(b = attach())) {
-		atomic_fetch_add_explicit(&shared.cells[cell], n, memory_order_relaxed);
+		atomic_fetch_add_explicit(&counters.shared.cells[cell], n, memory_order_relaxed);
 		return;
 	}
 	at = &b->cells[cell];
@@ -129,7 +131,7 @@ void metrics_sub(enum metric m, unsigned a, unsigned b, uint64_t n)
 void metrics_set(enum metric m, uint64_t value)
 {
 	MUST(metrics_infos[m].kind == METRIC_LEVEL);
-	atomic_store_explicit(&shared.cells[first_cell[m]], value, memory_order_relaxed);
+	atomic_store_explicit(&counters.shared.cells[first_cell[m]], value, memory_order_relaxed);
 }
 
 const struct metrics_bounds *metrics_bounds_of(enum metric m)
@@ -160,9 +162,9 @@ void metrics_observe(enum metric m, uint64_t value)
 uint64_t metrics_cell(enum metric m, unsigned i)
 {
 	unsigned at = first_cell[m] + i;
-	uint64_t sum = atomic_load_explicit(&shared.cells[at], memory_order_relaxed);
+	uint64_t sum = atomic_load_explicit(&counters.shared.cells[at], memory_order_relaxed);
 
-	for (struct block *b = atomic_load(&blocks); b; b = b->next)
+	for (struct block *b = atomic_load(&counters.blocks); b; b = b->next)
 		sum += atomic_load_explicit(&b->cells[at], memory_order_relaxed);
 	return sum;
 }
@@ -191,7 +193,7 @@ static unsigned find(const struct words *w, unsigned from, unsigned n, struct sl
 
 unsigned metrics_word(enum metrics_label label, struct slice word)
 {
-	struct words *w = &words[label];
+	struct words *w = &counters.words[label];
 	unsigned seen = atomic_load_explicit(&w->n, memory_order_acquire), n, at;
 
 	if (word.n > METRICS_WORD_MAX)
@@ -202,7 +204,7 @@ unsigned metrics_word(enum metrics_label label, struct slice word)
 	at = find(w, 0, seen, word);
 	if (at)
 		return at;
-	pthread_mutex_lock(&naming);
+	pthread_mutex_lock(&counters.naming);
 	n = atomic_load_explicit(&w->n, memory_order_relaxed);
 	at = find(w, seen, n, word);
 	if (!at && n < metrics_labels[label].max) {
@@ -211,16 +213,16 @@ unsigned metrics_word(enum metrics_label label, struct slice word)
 		at = n + 1;
 		atomic_store_explicit(&w->n, at, memory_order_release);
 	}
-	pthread_mutex_unlock(&naming);
+	pthread_mutex_unlock(&counters.naming);
 	return at;
 }
 
 unsigned metrics_n_words(enum metrics_label label)
 {
-	return atomic_load_explicit(&words[label].n, memory_order_acquire) + 1;
+	return atomic_load_explicit(&counters.words[label].n, memory_order_acquire) + 1;
 }
 
 struct slice metrics_word_text(enum metrics_label label, unsigned at)
 {
-	return at ? slice_str(words[label].text[at - 1]) : S("other");
+	return at ? slice_str(counters.words[label].text[at - 1]) : S("other");
 }

@@ -27,6 +27,8 @@
 	X(LABEL_TLS, "version", 4)                                                                 \
 	X(LABEL_PROXY, "result", 8)                                                                \
 	X(LABEL_OUTCOME, "outcome", 6)                                                             \
+	X(LABEL_NOTICE, "kind", 6)                                                                 \
+	X(LABEL_TOLD, "result", 2)                                                                 \
 	X(LABEL_ATTEMPT, "result", 10)                                                             \
 	X(LABEL_CALL, "result", 6)
 
@@ -69,7 +71,7 @@ enum metrics_kind {
 	X(M_ATTEMPTS, METRIC_COUNTER, "signet_attempts_total", LABEL_ATTEMPT, LABEL_NONE, "Attempts at delivery, by how they ended: settled (every recipient has a verdict), or the site could not be used") \
 	X(M_OUTCOMES, METRIC_COUNTER, "signet_outcomes_total", LABEL_OUTCOME, LABEL_NONE, "What attempts meant for recipients") \
 	X(M_DELIVERY_TIME, METRIC_WAITS, "signet_delivery_seconds", LABEL_NONE, LABEL_NONE, "From a message's acceptance to a recipient's delivery") \
-	X(M_BOUNCES, METRIC_COUNTER, "signet_bounces_total", LABEL_NONE, LABEL_NONE, "Delivery status notifications that were queued") \
+	X(M_NOTICES, METRIC_COUNTER, "signet_notices_total", LABEL_NOTICE, LABEL_TOLD, "Notices to senders about the fate of their mail; result: queued, or none was owed or possible") \
 	X(M_LOOP_LAG, METRIC_TIMES, "signet_loop_lag_seconds", LABEL_NONE, LABEL_NONE, "How late an event loop was for a timer, looked at once a second in each") \
 	X(M_CALLS, METRIC_COUNTER, "signet_control_calls_total", LABEL_CALL, LABEL_NONE, "Calls over the control socket and the metrics port, by class of status") \
 	X(M_RELOAD_OK, METRIC_LEVEL, "signet_config_last_reload_successful", LABEL_NONE, LABEL_NONE, "1: the configuration in use is the one that was last asked for; 0: that one was refused") \

@@ -2,6 +2,7 @@
 
 #include "base/auto.h"
 #include "ops/clock.h"
+#include "ops/metrics.h"
 #include "serve/deliver.h"
 #include "serve/server.h"
 
@@ -255,6 +256,7 @@ static void settle(struct capture *c, struct item *it)
 					     .text = it->written ? S("captured")
 								 : slice_str(it->error.text) };
 	}
+	metrics_add(M_ATTEMPTS, metrics_word(LABEL_ATTEMPT, S("settled")), 0, 1);
 	deliver_settle(c->deliver, &it->ticket, env, answers, n, &facts);
 }
 

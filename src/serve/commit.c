@@ -1,7 +1,9 @@
 #include "serve/commit.h"
 
 #include "base/fault.h"
+#include "ops/clock.h"
 #include "ops/log.h"
+#include "ops/metrics.h"
 #include "serve/server.h"
 
 /* Large enough that a batch is never split by it at any load seen; a longer queue goes in turns. */
@@ -12,22 +14,58 @@ static struct commit *commit_of(struct job *j)
 	return (struct commit *)(void *)((char *)j - offsetof(struct commit, job));
 }
 
-static void run(struct server *s, struct job **jobs, size_t n)
+static void probe(struct server *s, struct commit *c)
 {
-	struct spool_op *ops[BATCH_MAX];
-	struct err e = { 0 };
+	c->probe_ok = spool_probe(c->probe, &c->probe_error);
+	if (c->probe_ok)
+		atomic_store(&s->commit_ended_ms, clock_mono_ms());
+}
 
-	for (size_t i = 0; i < n; i++) {
-		ops[i] = &commit_of(jobs[i])->op;
-		ops[i]->result = SPOOL_FAILED;
-	}
+static void commit(struct server *s, struct spool_op **ops, size_t n)
+{
+	struct err e = { 0 };
+	uint64_t began = clock_mono_ns();
+	bool ok;
+
+	if (!n)
+		return;
 	/* A sync that failed is never retried as if nothing had happened: what the kernel dropped
 	 * is gone. From here on nothing is accepted, and the process ends for its supervisor to
 	 * start it afresh, which reads the spool as it is on disk. */
-	if (!s->spool_backend->commit(s->spool, ops, n, &e) &&
-	    !atomic_exchange(&s->spool_broken, true))
-		log_event(LOG_SPOOL_FAILED, F_CSTR("reason", e.text));
+	ok = s->spool_backend->commit(s->spool, ops, n, &e);
+	metrics_observe(M_COMMIT_SIZE, n);
+	metrics_observe(M_COMMIT_TIME, clock_mono_ns() - began);
+	if (ok) {
+		atomic_store(&s->commit_ended_ms, clock_mono_ms());
+	} else {
+		metrics_add(M_COMMIT_FAILED, 0, 0, 1);
+		if (!atomic_exchange(&s->spool_broken, true))
+			log_event(LOG_SPOOL_FAILED, F_CSTR("reason", e.text));
+	}
 	FAULT_DIE("before_answer");
+}
+
+static void run(struct server *s, struct job **jobs, size_t n)
+{
+	struct spool_op *ops[BATCH_MAX];
+	struct commit *asks = NULL;
+	size_t n_ops = 0;
+
+	atomic_store(&s->commit_began_ms, clock_mono_ms());
+	for (size_t i = 0; i < n; i++) {
+		struct commit *c = commit_of(jobs[i]);
+
+		if (c->probe.n) {
+			asks = c; /* one at a time: see health.c */
+			continue;
+		}
+		c->op.result = SPOOL_FAILED;
+		ops[n_ops++] = &c->op;
+	}
+	commit(s, ops, n_ops);
+	if (asks)
+		probe(s, asks);
+	atomic_store(&s->commit_began_ms, 0);
 }
 
 void commit_run(struct job **jobs, size_t n, void *server)

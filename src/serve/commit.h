@@ -13,6 +13,11 @@ struct server;
 struct commit {
 	struct job job; /* job.home and job.done are the caller's to set */
 	struct spool_op op;
+	/* Not empty: instead of op, is a file written and synced in this spool's directory? Nothing
+	 * acknowledged depends on it, so its failure breaks nothing. */
+	struct slice probe;
+	bool probe_ok;
+	struct err probe_error;
 };
 
 /* The committer's batch function; its context is the server. */

@@ -1,5 +1,6 @@
 #include "ops/clock.h"
 #include "ops/log.h"
+#include "ops/metrics.h"
 #include "serve/capture.h"
 #include "serve/deliver_impl.h"
 #include "serve/from_conf.h"
@@ -30,6 +31,15 @@ bool deliver_stopping(const struct deliver *d)
 size_t deliver_busy(const struct deliver *d)
 {
 	return d->attempts + d->settling;
+}
+
+void deliver_sites(const struct deliver *d, uint64_t *ret_n, uint64_t *ret_failing)
+{
+	*ret_n = *ret_failing = 0;
+	for (struct site *site = NULL; (site = schedule_site(d->schedule, site));) {
+		++*ret_n;
+		*ret_failing += site->failures > 0;
+	}
 }
 
 static void start(struct deliver *d, struct site *site)
@@ -202,6 +212,7 @@ void deliver_site_failed(struct deliver *d, struct site *site, struct slice remo
 	struct spool_ticket taken[CHARGED];
 	size_t n = 0;
 
+	metrics_add(M_ATTEMPTS, metrics_word(LABEL_ATTEMPT, S("site_failed")), 0, 1);
 	while (n < CHARGED && schedule_take(d->schedule, site, now, &taken[n]))
 		n++;
 	for (size_t i = 0; i < n; i++)

@@ -17,6 +17,8 @@ void deliver_free(struct deliver *);
 
 /* From any thread: something may have fallen due. Cheap when a wake is under way already. */
 void deliver_wake(struct deliver *);
+/* Sites there are, and those that are left alone after a failure. */
+void deliver_sites(const struct deliver *, uint64_t *ret_n, uint64_t *ret_failing);
 /* Begins no more attempts. */
 void deliver_shutdown(struct deliver *);
 /* Attempts and outcomes still under way. */

@@ -6,6 +6,9 @@
 #include "loop/stream.h"
 #include "ops/clock.h"
 #include "ops/log.h"
+#include "ops/metrics.h"
+#include "serve/deliver.h"
+#include "serve/health.h"
 #include "serve/server.h"
 
 #include <stdio.h>
@@ -17,6 +20,8 @@
 #define BODY_MAX  (1u << 20)
 #define REPLY_MAX (16u << 20)
 #define TIME_MS   30000
+/* Connections of the metrics port. */
+#define WATCHERS_MAX 64
 
 static const struct http_config config = {
 	.head_max = 16384,
@@ -32,6 +37,7 @@ struct conn {
 	struct loop_timer timer;
 	struct http_conn *http;
 	struct buf in, out, body;
+	enum http_door door;
 	char actor[32];
 	bool closing;
 	enum http_clock clock;
@@ -42,20 +48,36 @@ struct conn {
 	struct api_call call;
 	struct api_status status;
 	struct slice method, path, query; /* copies: the machine may move on */
+	struct health_asker health;
 	struct arena arena;
 };
 
 static void pump(struct conn *c);
+
+/* A request may have held a key, and the reply may have shown one. */
+static void forget_call(struct conn *c)
+{
+	buf_wipe(&c->call.reply);
+	buf_wipe(&c->body);
+	arena_done(&c->arena);
+}
 
 static void finish(struct conn *c)
 {
 	if (c->stream.fd >= 0)
 		stream_close(&c->stream);
 	loop_timer_cancel(&c->timer);
+	if (c->health.at) {
+		health_forget(&c->health);
+		forget_call(c);
+		c->busy = false;
+	}
 	if (c->busy) {
 		c->gone = true;
 		return;
 	}
+	if (c->door == HTTP_METRICS)
+		c->home->watchers--;
 	http_conn_free(c->http);
 	buf_wipe(&c->in);
 	buf_wipe(&c->out);
@@ -68,7 +90,7 @@ static void call_run(struct job *job, void *store)
 {
 	struct conn *c = (struct conn *)(void *)((char *)job - offsetof(struct conn, job));
 	struct server *s = c->home->server;
-	struct api_context ctx = { store, s->spool_backend, s->spool, &c->status };
+	struct api_context ctx = { store, s->spool_backend, s->spool, &c->status, s->conf };
 
 	c->call.ctx = &ctx;
 	api_run(&c->call);
@@ -88,7 +110,7 @@ static void reply(struct conn *c)
 	char date_text[40];
 	struct buf date = { .p = date_text, .cap = sizeof date_text, .max = sizeof date_text };
 	struct http_reply r = { .status = c->call.status,
-				.content_type = S("application/json"),
+				.content_type = c->call.content_type,
 				.body = buf_slice(&c->call.reply) };
 
 	add_date(&date);
@@ -96,39 +118,60 @@ static void reply(struct conn *c)
 	http_conn_reply(c->http, c->question, &r, &c->out);
 }
 
-/* A request may have held a key, and the reply may have shown one. */
-static void forget_call(struct conn *c)
+/* What acts is logged, and what was refused; scrapes and probes come every few seconds, and a
+ * change of health is a line of its own. The metrics port acts on nothing, and strangers may call
+ * there. */
+static void log_call(const struct conn *c)
 {
-	buf_wipe(&c->call.reply);
-	buf_wipe(&c->body);
-	arena_done(&c->arena);
+	static const char *const classes[] = { "1xx", "2xx", "3xx", "4xx", "5xx" };
+	bool probe = slice_eq(c->path, S("/metrics")) || slice_eq(c->path, S("/healthz"));
+
+	metrics_add(M_CALLS, metrics_word(LABEL_CALL, slice_str(classes[c->call.status / 100 - 1])),
+		    0, 1);
+	if (c->door == HTTP_CONTROL && !(probe && slice_eq(c->call.method, S("GET"))))
+		log_event(LOG_CONTROL, F_CSTR("actor", c->actor), F_STR("method", c->method),
+			  F_STR("path", c->path), F_U64("status", c->call.status));
 }
 
-static void call_done(struct job *job)
+/* The call has its reply. */
+static void answered(struct conn *c)
 {
-	struct conn *c = (struct conn *)(void *)((char *)job - offsetof(struct conn, job));
-
-	c->busy = false;
-	log_event(LOG_CONTROL, F_CSTR("actor", c->actor), F_STR("method", c->method),
-		  F_STR("path", c->path), F_U64("status", c->call.status));
+	log_call(c);
 	if (!c->gone)
 		reply(c);
 	forget_call(c);
 	if (c->gone)
 		finish(c);
-	else
+}
+
+static void call_done(struct job *job)
+{
+	struct conn *c = (struct conn *)(void *)((char *)job - offsetof(struct conn, job));
+	bool gone = c->gone;
+
+	c->busy = false;
+	answered(c);
+	if (!gone)
 		pump(c);
 }
 
-static void ask(struct conn *c, uint32_t question)
+/* What was found wrong is the reason of a 503, as every refusal is told. */
+static void health_told(struct health_asker *a, const struct health_state *state)
+{
+	struct conn *c = (struct conn *)(void *)((char *)a - offsetof(struct conn, health));
+	bool later = c->busy;
+
+	c->busy = false;
+	api_health(&c->call, state->reason, slice_str(state->detail));
+	answered(c);
+	if (later)
+		pump(c);
+}
+
+static void gather(struct conn *c)
 {
 	struct server *s = c->home->server;
 
-	c->question = question;
-	arena_init(&c->arena, 65536);
-	c->method = arena_dup(&c->arena, http_method(c->http));
-	c->path = arena_dup(&c->arena, http_path(c->http));
-	c->query = arena_dup(&c->arena, http_query(c->http));
 	c->status = (struct api_status){
 		.started_ms = s->started_ms,
 		.connections = atomic_load(&s->connections),
@@ -138,6 +181,40 @@ static void ask(struct conn *c, uint32_t question)
 		.spool_broken = atomic_load(&s->spool_broken),
 		.stopping = atomic_load(&s->stopping),
 	};
+	if (slice_eq(c->path, S("/metrics")))
+		deliver_sites(s->deliver, &c->status.sites, &c->status.sites_failing);
+}
+
+static void post(struct conn *c, struct lane *lane)
+{
+	gather(c);
+	c->job = (struct job){ .run = call_run, .done = call_done, .home = c->home->loop };
+	c->busy = lane_post(lane, &c->job);
+	if (c->busy)
+		return;
+	c->call.status = 503;
+	c->call.content_type = S("");
+	answered(c);
+}
+
+static void refuse(struct conn *c, unsigned status)
+{
+	c->call.status = status;
+	c->call.content_type = S("text/plain");
+	buf_add(&c->call.reply, S("here are /metrics and /healthz, to GET\n"));
+	answered(c);
+}
+
+static void ask(struct conn *c, uint32_t question)
+{
+	struct server *s = c->home->server;
+	bool get, metrics, health;
+
+	c->question = question;
+	arena_init(&c->arena, 65536);
+	c->method = arena_dup(&c->arena, http_method(c->http));
+	c->path = arena_dup(&c->arena, http_path(c->http));
+	c->query = arena_dup(&c->arena, http_query(c->http));
 	c->call = (struct api_call){ .method = c->method,
 				     .path = c->path,
 				     .query = c->query,
@@ -145,12 +222,21 @@ static void ask(struct conn *c, uint32_t question)
 				     .actor = slice_str(c->actor),
 				     .now_ms = clock_wall_ms() };
 	buf_init(&c->call.reply, REPLY_MAX);
-	c->job = (struct job){ .run = call_run, .done = call_done, .home = c->home->loop };
-	c->busy = lane_post(s->work, &c->job);
-	if (!c->busy) {
-		c->call.status = 503;
-		reply(c);
-		forget_call(c);
+	get = slice_eq(c->method, S("GET")) || slice_eq(c->method, S("HEAD"));
+	metrics = slice_eq(c->path, S("/metrics"));
+	health = slice_eq(c->path, S("/healthz"));
+	if (get && health) {
+		c->health.told = health_told;
+		c->busy = false;
+		health_ask(s->health, &c->health);
+		c->busy = c->health.at != NULL;
+	} else if (get && metrics) {
+		c->call.method = S("GET");
+		post(c, s->watch);
+	} else if (c->door == HTTP_METRICS) {
+		refuse(c, metrics || health ? 405 : 404);
+	} else {
+		post(c, s->work);
 	}
 }
 
@@ -287,17 +373,28 @@ static void deny(struct home *home, int fd, const char *actor)
 	loop_timer_set(&d->timer, DENIED_MS);
 }
 
-void http_in_accept(struct home *home, int fd)
+/* May it call? Fills in who it is. */
+static bool may_call(int fd, char *actor, size_t size)
 {
-	char actor[sizeof((struct conn *)0)->actor];
-	struct conn *c;
 	uid_t uid = (uid_t)-1;
 	pid_t pid = 0;
 	bool known = stream_peer_cred(fd, &uid, &pid);
 
-	snprintf(actor, sizeof actor, "uid:%u pid:%d", (unsigned)uid, (int)pid);
-	if (!known || (uid != 0 && uid != geteuid())) {
+	snprintf(actor, size, "uid:%u pid:%d", (unsigned)uid, (int)pid);
+	return known && (uid == 0 || uid == geteuid());
+}
+
+void http_in_accept(struct home *home, enum http_door door, int fd)
+{
+	char actor[sizeof((struct conn *)0)->actor] = "metrics";
+	struct conn *c;
+
+	if (door == HTTP_CONTROL && !may_call(fd, actor, sizeof actor)) {
 		deny(home, fd, actor);
+		return;
+	}
+	if (door == HTTP_METRICS && home->watchers >= WATCHERS_MAX) {
+		close(fd);
 		return;
 	}
 	c = calloc(1, sizeof *c);
@@ -311,6 +408,8 @@ void http_in_accept(struct home *home, int fd)
 		return;
 	}
 	c->home = home;
+	c->door = door;
+	home->watchers += door == HTTP_METRICS;
 	memcpy(c->actor, actor, sizeof c->actor);
 	buf_init(&c->in, IN_MAX);
 	buf_init(&c->out, REPLY_MAX + 65536);

@@ -7,6 +7,7 @@
 #include "base/fault.h"
 #include "ops/clock.h"
 #include "ops/log.h"
+#include "ops/metrics.h"
 #include "serve/deliver_impl.h"
 
 #include <stdlib.h>
@@ -65,9 +66,16 @@ static enum bounce_hop hop_of(const struct deliver_facts *f)
 	return f->dsn ? HOP_DSN : HOP_SILENT;
 }
 
+static void count_notice(enum bounce_kind kind, const char *result)
+{
+	metrics_add(M_NOTICES, metrics_word(LABEL_NOTICE, slice_str(bounce_kind_name(kind))),
+		    metrics_word(LABEL_TOLD, slice_str(result)), 1);
+}
+
 static void log_silence(const struct spool_ticket *t, struct slice reverse_path,
 			enum bounce_kind kind, uint32_t n_rcpts, const char *why)
 {
+	count_notice(kind, "none");
 	log_event(LOG_NOTICE, F_ID("id", t->id), F_U64("account", t->account),
 		  F_STR("to", reverse_path), F_CSTR("kind", bounce_kind_name(kind)),
 		  F_U64("recipients", n_rcpts), F_CSTR("result", "none"), F_CSTR("reason", why));
@@ -207,12 +215,14 @@ static void log_notices(const struct notices *ns)
 		if (one->stage == NOTICE_DROPPED)
 			log_silence(t, ns->reverse_path, (enum bounce_kind)k, one->n_rcpts,
 				    one->why);
-		if (one->stage == NOTICE_DONE)
-			log_event(LOG_NOTICE, F_ID("id", t->id), F_U64("account", t->account),
-				  F_STR("to", ns->reverse_path),
-				  F_CSTR("kind", bounce_kind_name((enum bounce_kind)k)),
-				  F_U64("recipients", one->n_rcpts), F_CSTR("result", "queued"),
-				  F_ID("notice", one->envelope.id));
+		if (one->stage != NOTICE_DONE)
+			continue;
+		count_notice((enum bounce_kind)k, "queued");
+		log_event(LOG_NOTICE, F_ID("id", t->id), F_U64("account", t->account),
+			  F_STR("to", ns->reverse_path),
+			  F_CSTR("kind", bounce_kind_name((enum bounce_kind)k)),
+			  F_U64("recipients", one->n_rcpts), F_CSTR("result", "queued"),
+			  F_ID("notice", one->envelope.id));
 	}
 }
 

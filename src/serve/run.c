@@ -2,7 +2,6 @@
 #include "loop/listener.h"
 #include "ops/log.h"
 #include "serve/deliver.h"
-#include "serve/http_in.h"
 #include "serve/running.h"
 
 #include <signal.h>
@@ -15,7 +14,7 @@ static void accepted(void *arg, int fd)
 	if (o->door)
 		smtp_in_accept(o->home, o->door, fd);
 	else
-		http_in_accept(o->home, fd);
+		http_in_accept(o->home, o->http, fd);
 }
 
 bool start_listeners(struct running *r, struct err *e)
@@ -30,6 +29,9 @@ bool start_listeners(struct running *r, struct err *e)
 			    LOG_LISTENING, F_STR("listener", o->door->name),
 			    F_U64("port", listener_port(o->listener)),
 			    F_CSTR("tls", o->door->session.implicit_tls ? "implicit" : "starttls"));
+		if (!o->door && o->http == HTTP_METRICS)
+			log_event(LOG_LISTENING, F_CSTR("listener", "metrics"),
+				  F_U64("port", listener_port(o->listener)), F_CSTR("tls", "none"));
 	}
 	return true;
 }

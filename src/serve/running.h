@@ -9,6 +9,7 @@
 #ifndef SERVE_RUNNING_H
 #define SERVE_RUNNING_H
 
+#include "serve/http_in.h"
 #include "serve/server.h"
 #include "serve/smtp_in.h"
 
@@ -23,7 +24,8 @@ struct route_set;
 struct opened {
 	struct listener *listener;
 	struct home *home;
-	struct smtp_door *door; /* NULL: the control socket */
+	struct smtp_door *door; /* NULL: HTTP */
+	enum http_door http;
 };
 
 struct running {

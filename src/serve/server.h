@@ -19,6 +19,7 @@
 
 struct auth_known;
 struct deliver;
+struct health;
 
 /* A loop thread and what belongs to it alone. */
 struct home {
@@ -27,6 +28,9 @@ struct home {
 	struct sender_cache *senders;
 	struct auth_known *logins;
 	struct smtp_in_home *smtp_in;
+	struct loop_timer lag; /* see watch.c */
+	uint64_t lag_due_ms;
+	unsigned watchers; /* connections of the metrics port */
 	unsigned index;
 	unsigned char random[512]; /* taken from its end; see home_random() */
 	size_t random_left;
@@ -48,17 +52,22 @@ struct server {
 	struct lane *work;       /* SQL; context: struct store_handle */
 	struct lane *files;      /* body files, queued messages, the capture Maildir */
 	struct lane *names;      /* name service: may hang without harm to the others */
+	struct lane *watch;      /* scrapes and health: work even when everything else hangs */
 	struct batch *committer; /* jobs: struct commit */
 
 	struct submit_conf submit;
 	struct routes routes;
 	struct deliver *deliver; /* belongs to home 0 */
+	struct health *health;   /* the same */
 
 	struct tally *addresses, *accounts;
 	atomic_uint_fast64_t memory;      /* bytes of bodies held in memory */
 	atomic_uint_fast64_t connections; /* SMTP connections open */
 	atomic_uint_fast64_t accepted;    /* messages since the start */
-	atomic_bool spool_broken;         /* a commit failed: nothing is accepted until restart */
+	/* Of commits, on the monotonic clock: when the one under way began (0: none is), when the
+	 * last one that went well ended. */
+	atomic_uint_fast64_t commit_began_ms, commit_ended_ms;
+	atomic_bool spool_broken; /* a commit failed: nothing is accepted until restart */
 	atomic_bool stopping;
 	uint64_t started_ms;
 };

@@ -2,6 +2,7 @@
 #include "base/fault.h"
 #include "ops/clock.h"
 #include "ops/log.h"
+#include "ops/metrics.h"
 #include "serve/deliver_impl.h"
 
 #include <stdlib.h>
@@ -127,11 +128,21 @@ static const char *outcome_name(enum spool_rcpt_state state)
 	return "";
 }
 
+static void count_outcome(const struct spool_ticket *t, enum spool_rcpt_state state)
+{
+	uint64_t now = clock_steady_ms();
+
+	metrics_add(M_OUTCOMES, metrics_word(LABEL_OUTCOME, slice_str(outcome_name(state))), 0, 1);
+	if (state == RCPT_DELIVERED)
+		metrics_observe(M_DELIVERY_TIME, now > t->accepted_ms ? now - t->accepted_ms : 0);
+}
+
 void settle_log(const struct spool_ticket *t, const struct spool_rcpt *rcpts,
 		const struct outcome_answer *answers, const struct spool_verdict *verdicts,
 		size_t n, const struct deliver_facts *f)
 {
-	for (size_t i = 0; i < n; i++)
+	for (size_t i = 0; i < n; i++) {
+		count_outcome(t, verdicts[i].state);
 		log_event(LOG_OUTCOME, F_ID("id", t->id), F_U64("account", t->account),
 			  F_STR("to", rcpts[verdicts[i].rcpt].path),
 			  F_CSTR("outcome", outcome_name(verdicts[i].state)),
@@ -139,6 +150,7 @@ void settle_log(const struct spool_ticket *t, const struct spool_rcpt *rcpts,
 			  F_STR("tls", f->tls), F_U64("attempt", t->attempts + 1),
 			  F_U64("code", (uint64_t)answers[i].code),
 			  F_STR("reply", verdicts[i].reply));
+	}
 }
 
 /* Judges, and fills what is to be committed. False: memory is out. */

@@ -5,6 +5,7 @@
 #include "ops/log.h"
 #include "sender/domain.h"
 #include "serve/deliver.h"
+#include "serve/health.h"
 #include "serve/route_set.h"
 #include "serve/running.h"
 
@@ -140,9 +141,11 @@ void close_all(struct running *r)
 	/* Jobs under way end first, then the commits they may have asked for. What they send back
 	 * to the loops is not run any more: outcomes are durable, answers have nobody to go to. */
 	lane_free(s->names);
+	lane_free(s->watch);
 	lane_free(s->files);
 	lane_free(s->work);
 	batch_free(s->committer);
+	health_free(s->health);
 	deliver_free(s->deliver);
 	if (s->spool)
 		s->spool_backend->close(s->spool);

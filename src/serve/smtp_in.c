@@ -2,15 +2,14 @@
 #include "base/must.h"
 #include "ops/clock.h"
 #include "ops/log.h"
+#include "ops/metrics.h"
 #include "serve/smtp_in_impl.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
 
-/* Read at most this much before the session has looked at it. */
-#define READ_MAX 65536
-#define OUT_MAX  16384
+#define READ_MAX SMTP_IN_READ_MAX
 /* After the last words to a client that has not said QUIT: so long, and so many bytes, for them to
  * be read before the socket closes. */
 #define LINGER_MS  1000
@@ -66,6 +65,8 @@ static uint64_t deadline(const struct conn *c)
 
 	if (c->phase == PHASE_LINGER)
 		return c->progress_ms + LINGER_MS;
+	if (c->phase == PHASE_PROXY)
+		return c->opened_ms + conf->limits.time_proxy;
 	/* It is ours: a verdict that is under way is waited for, and so is a disk that takes its
 	 * time. */
 	if (c->phase == PHASE_TALK && c->waiting && !c->out.n)
@@ -120,17 +121,7 @@ static void set_deadline(struct conn *c)
 		loop_timer_set(&c->timer, due > now ? due - now : 0);
 }
 
-/* -- strangers: who has not logged in, in the order of arrival -- */
-
-static void stranger(struct conn *c)
-{
-	struct smtp_in_home *h = c->home->smtp_in;
-
-	c->stranger = true;
-	c->older = h->newest;
-	*(h->newest ? &h->newest->newer : &h->oldest) = c;
-	h->newest = c;
-}
+/* -- the end -- */
 
 void smtp_in_known(struct conn *c)
 {
@@ -145,22 +136,25 @@ void smtp_in_known(struct conn *c)
 }
 
 /* Closes the socket and forgets the connection; jobs under way find it gone. */
-static void finish(struct conn *c)
+void smtp_in_finish(struct conn *c)
 {
 	struct server *s = c->home->server;
 
-	log_event(LOG_CONNECTION_CLOSED, F_STR("client", c->address),
-		  F_STR("listener", c->door->name), F_U64("messages", c->messages),
-		  F_U64("ms", loop_now(c->home->loop) - c->opened_ms));
+	if (c->counted_address)
+		log_event(LOG_CONNECTION_CLOSED, F_STR("client", c->address), F_SOME("via", c->via),
+			  F_STR("listener", c->door->name), F_U64("messages", c->messages),
+			  F_U64("ms", loop_now(c->home->loop) - c->opened_ms));
 	smtp_in_drop(c);
 	smtp_in_known(c);
 	hold(c, false);
 	loop_timer_cancel(&c->timer);
 	stream_close(&c->stream);
 	slots_remove(&c->home->smtp_in->conns, c->ref);
+	metrics_sub(M_CONNECTIONS_OPEN, c->listener, 0, 1);
 	c->home->smtp_in->open--;
 	atomic_fetch_sub(&s->connections, 1);
-	tally_drop(s->addresses, c->address);
+	if (c->counted_address)
+		tally_drop(s->addresses, c->address);
 	if (c->counted_account)
 		tally_drop(s->accounts, slice(&c->who.account, sizeof c->who.account));
 	smtp_session_free(c->session);
@@ -255,6 +249,12 @@ static void start_tls(struct conn *c)
 		c->phase = PHASE_CLOSING;
 }
 
+static void count_handshake(const struct conn *c)
+{
+	metrics_add(M_TLS, metrics_word(LABEL_SIDE, S("server")),
+		    metrics_word(LABEL_TLS, stream_tls_info(&c->stream).version), 1);
+}
+
 /* True when TLS stands. */
 static bool shake(struct conn *c)
 {
@@ -262,6 +262,7 @@ static bool shake(struct conn *c)
 
 	switch (stream_handshake(&c->stream, &e)) {
 	case STREAM_OK:
+		count_handshake(c);
 		if (!c->door->session.implicit_tls)
 			smtp_session_tls_up(c->session);
 		c->phase = PHASE_TALK;
@@ -272,11 +273,25 @@ static bool shake(struct conn *c)
 	case STREAM_CUT:
 	case STREAM_ERROR: break;
 	}
-	log_event(LOG_TLS_FAILED, F_STR("client", c->address), F_STR("listener", c->door->name),
-		  F_CSTR("reason", e.text));
+	metrics_add(M_TLS_FAILED, metrics_word(LABEL_SIDE, S("server")), 0, 1);
+	log_event(LOG_TLS_FAILED, F_STR("client", c->address), F_SOME("via", c->via),
+		  F_STR("listener", c->door->name), F_CSTR("reason", e.text));
 	c->phase = PHASE_CLOSING;
 	buf_clear(&c->out);
 	return false;
+}
+
+/* Counts the refusals among the replies that were added since the last time. */
+static void count_refusals(struct conn *c)
+{
+	struct slice left = slice_from(buf_slice(&c->out), c->out_seen), line;
+
+	c->out_seen = c->out.n;
+	while (left.n) {
+		slice_cut(left, '\n', &line, &left);
+		if (line.n > 3 && (line.p[0] == '4' || line.p[0] == '5') && line.p[3] == ' ')
+			metrics_add(M_REFUSALS, metrics_word(LABEL_CODE, slice(line.p, 3)), 0, 1);
+	}
 }
 
 /* Writes what there is. False: the peer cannot be written to any more. */
@@ -286,9 +301,11 @@ static bool flush(struct conn *c)
 
 	if (!c->out.n)
 		return true;
+	count_refusals(c);
 	switch (stream_write(&c->stream, &c->out)) {
 	case STREAM_OK:
 	case STREAM_AGAIN:
+		c->out_seen = c->out.n;
 		if (c->out.n < before)
 			c->progress_ms = loop_now(c->home->loop);
 		return true;
@@ -349,6 +366,8 @@ static bool turn(struct conn *c)
 	uint64_t content = smtp_session_content(c->session);
 	enum talk t = TALK_OVER;
 
+	if (c->phase == PHASE_PROXY)
+		smtp_in_read_proxy(c);
 	if (c->phase == PHASE_HANDSHAKE && !shake(c) && c->phase == PHASE_HANDSHAKE)
 		return false;
 	if (c->phase == PHASE_TALK)
@@ -400,7 +419,7 @@ void smtp_in_pump(struct conn *c)
 	while (turn(c))
 		;
 	if (over(c)) {
-		finish(c);
+		smtp_in_finish(c);
 		return;
 	}
 	/* Nothing is read while a question is open or a reply is unread: that is all of the
@@ -412,12 +431,12 @@ void smtp_in_pump(struct conn *c)
 	set_deadline(c);
 }
 
-static void on_ready(void *arg)
+void smtp_in_ready(void *arg)
 {
 	smtp_in_pump(arg);
 }
 
-static void on_timer(void *arg)
+void smtp_in_timer(void *arg)
 {
 	struct conn *c = arg;
 	uint64_t now = loop_now(c->home->loop);
@@ -432,124 +451,16 @@ static void on_timer(void *arg)
 		set_deadline(c);
 		return;
 	}
+	if (c->phase == PHASE_PROXY)
+		smtp_in_refuse_proxy(c, "late", "PROXY header: it did not come in time");
 	/* A handshake that hangs, or replies that nobody reads: there is nothing to say any more.
 	 */
 	if (c->phase != PHASE_TALK || c->out.n) {
-		finish(c);
+		smtp_in_finish(c);
 		return;
 	}
 	smtp_session_expire(c->session);
 	c->progress_ms = now;
-	smtp_in_pump(c);
-}
-
-/* One line and out, before there is a session. Best effort: it fits an empty socket buffer. */
-static void send_away(struct home *home, const struct smtp_door *door, int fd, const char *address,
-		      struct slice line, const char *reason)
-{
-	(void)home;
-	log_event(LOG_CONNECTION_REFUSED, F_CSTR("client", address), F_STR("listener", door->name),
-		  F_CSTR("reason", reason));
-	/* Inside TLS nobody would understand it. */
-	if (!door->session.implicit_tls && write(fd, line.p, line.n) < 0)
-		line.n = 0;
-	close(fd);
-}
-
-/* All places are taken: the stranger who has had most time to log in gives up theirs, so a crowd
- * that only connects keeps nobody out. False: there is none. */
-static bool make_room(struct smtp_in_home *h)
-{
-	struct conn *c = h->oldest;
-	struct ref ref;
-
-	if (!c)
-		return false;
-	ref = c->ref;
-	log_event(LOG_CONNECTION_REFUSED, F_STR("client", c->address),
-		  F_STR("listener", c->door->name), F_CSTR("reason", "connections_oldest"));
-	if (c->phase == PHASE_TALK && !c->out.n) {
-		smtp_session_expire(c->session);
-		smtp_in_pump(c);
-		c = smtp_in_conn(h->home, ref);
-	}
-	if (c)
-		finish(c);
-	return true;
-}
-
-static struct conn *make(struct home *home, const struct smtp_door *door, int fd,
-			 const char *address)
-{
-	struct conn *c = calloc(1, sizeof *c);
-
-	if (!c)
-		return NULL;
-	c->home = home;
-	c->door = door;
-	snprintf(c->address_text, sizeof c->address_text, "%s", address);
-	c->address = slice_str(c->address_text);
-	buf_init(&c->in, READ_MAX + 16384);
-	buf_init(&c->out, OUT_MAX);
-	c->opened_ms = c->progress_ms = loop_now(home->loop);
-	c->session = smtp_session_new(&door->session);
-	loop_timer_init(&c->timer, home->loop, on_timer, c);
-	if (c->session && slots_add(&home->smtp_in->conns, c, &c->ref)) {
-		if (stream_init(&c->stream, home->loop, fd, on_ready, c))
-			return c;
-		slots_remove(&home->smtp_in->conns, c->ref);
-	}
-	smtp_session_free(c->session);
-	free(c);
-	return NULL;
-}
-
-void smtp_in_accept(struct home *home, const struct smtp_door *door, int fd)
-{
-	struct server *s = home->server;
-	const struct conf *conf = s->conf;
-	char address[64];
-	struct slice key;
-	struct conn *c;
-	struct err e;
-
-	stream_peer(fd, address, sizeof address);
-	key = slice_str(address);
-	if (home->smtp_in->stopping || (atomic_load(&s->connections) >= conf->limits.connections &&
-					!make_room(home->smtp_in))) {
-		send_away(home, door, fd, address,
-			  S("421 4.7.0 Too many connections, try again later\r\n"), "connections");
-		return;
-	}
-	if (atomic_load(&s->memory) > conf->limits.memory + conf->limits.memory / 4) {
-		send_away(home, door, fd, address,
-			  S("421 4.3.2 Short of memory, try again later\r\n"), "memory");
-		return;
-	}
-	if (!tally_add(s->addresses, key, conf->limits.connections_per_address)) {
-		send_away(home, door, fd, address,
-			  S("421 4.7.0 Too many connections from your address\r\n"),
-			  "connections_per_address");
-		return;
-	}
-	c = make(home, door, fd, address);
-	if (!c) {
-		tally_drop(s->addresses, key);
-		send_away(home, door, fd, address,
-			  S("421 4.3.2 Short of memory, try again later\r\n"), "memory");
-		return;
-	}
-	stranger(c);
-	home->smtp_in->open++;
-	atomic_fetch_add(&s->connections, 1);
-	log_event(LOG_CONNECTION, F_STR("client", c->address), F_STR("listener", door->name));
-	if (door->session.implicit_tls) {
-		c->phase = PHASE_HANDSHAKE;
-		if (!door->tls || !stream_start_server(&c->stream, door->tls, &e)) {
-			finish(c);
-			return;
-		}
-	}
 	smtp_in_pump(c);
 }
 
@@ -588,7 +499,7 @@ void smtp_in_shutdown(struct smtp_in_home *h, bool now)
 		if (c->phase == PHASE_TALK)
 			smtp_in_pump(c);
 		else
-			finish(c);
+			smtp_in_finish(c);
 	}
 }
 
@@ -598,7 +509,7 @@ void smtp_in_abort(struct smtp_in_home *h)
 	struct conn *c;
 
 	while ((c = slots_each(&h->conns, &at)))
-		finish(c);
+		smtp_in_finish(c);
 }
 
 size_t smtp_in_open(const struct smtp_in_home *h)

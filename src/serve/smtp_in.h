@@ -5,12 +5,16 @@
 #ifndef SERVE_SMTP_IN_H
 #define SERVE_SMTP_IN_H
 
+#include "base/net.h"
 #include "loop/stream.h"
 #include "loop/tls.h"
+#include "ops/conf.h"
 #include "smtp/session.h"
 
 struct home;
 struct server;
+
+#define SMTP_DOOR_PROXIES 64
 
 /* One listener of the configuration, shared by the loops; made at start. */
 struct smtp_door {
@@ -18,7 +22,13 @@ struct smtp_door {
 	struct slice name;
 	struct smtp_config session;
 	struct tls_server *tls; /* NULL: no TLS could be set up (sessions answer 454) */
+	/* Whose connections must begin with a PROXY header. */
+	struct net proxies[SMTP_DOOR_PROXIES];
+	size_t n_proxies;
 };
+
+/* Fills them from the configuration, which was checked. */
+void smtp_door_proxies(struct smtp_door *, const struct conf_list *);
 
 /* The connections of one loop thread. */
 struct smtp_in_home;

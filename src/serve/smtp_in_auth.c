@@ -3,6 +3,7 @@
 #include "base/must.h"
 #include "ops/clock.h"
 #include "ops/log.h"
+#include "ops/metrics.h"
 #include "serve/smtp_in_impl.h"
 
 #include <stdlib.h>
@@ -77,7 +78,11 @@ static void recheck_done(struct job *job)
 	} else if (c) {
 		enum auth_answer a = auth_answer(r->finding.reason);
 
-		log_event(LOG_AUTHENTICATION, F_STR("client", c->address),
+		metrics_add(
+		    M_WITHDRAWN,
+		    metrics_word(LABEL_LOGIN, slice_str(auth_reason_name(r->finding.reason))), 0,
+		    1);
+		log_event(LOG_AUTHENTICATION, F_STR("client", c->address), F_SOME("via", c->via),
 			  F_CSTR("key", r->who.key_id), F_U64("account", r->who.account),
 			  F_CSTR("result", "withdrawn"),
 			  F_CSTR("reason", auth_reason_name(r->finding.reason)));
@@ -165,10 +170,13 @@ static void log_login(struct conn *c, const struct login *l)
 {
 	struct stream_tls tls = stream_tls_info(&c->stream);
 
-	log_event(LOG_AUTHENTICATION, F_STR("client", c->address), F_STR("listener", c->door->name),
-		  F_STR("mechanism", l->mechanism), F_CSTR("key", l->finding.key_id),
-		  F_U64("account", l->finding.account), F_STR("tls", tls.version),
-		  F_STR("cipher", tls.cipher), F_CSTR("result", l->ok ? "ok" : "failed"),
+	metrics_add(M_LOGINS, metrics_word(LABEL_MECHANISM, l->mechanism),
+		    metrics_word(LABEL_LOGIN, slice_str(auth_reason_name(l->finding.reason))), 1);
+	log_event(LOG_AUTHENTICATION, F_STR("client", c->address), F_SOME("via", c->via),
+		  F_STR("listener", c->door->name), F_STR("mechanism", l->mechanism),
+		  F_CSTR("key", l->finding.key_id), F_U64("account", l->finding.account),
+		  F_STR("tls", tls.version), F_STR("cipher", tls.cipher),
+		  F_CSTR("result", l->ok ? "ok" : "failed"),
 		  F_CSTR("reason", auth_reason_name(l->finding.reason)));
 }
 

@@ -1,6 +1,7 @@
 /* serve/smtp_in_impl.h -- a connection, for the files of the SMTP door.
  *
- *   smtp_in.c       its life: bytes, phases, deadlines, accepting and closing
+ *   smtp_in.c       its life: bytes, phases, deadlines, closing
+ *   smtp_in_open.c  its beginning: limits, the PROXY header, the greeting or TLS
  *   smtp_in_auth.c  who it is: logins, and whether a key is still what it was
  *   smtp_in_tx.c    what it sends: recipients, the body, the verdict, the commit */
 #ifndef SERVE_SMTP_IN_IMPL_H
@@ -12,6 +13,7 @@
 #include "serve/tx.h"
 
 enum phase {
+	PHASE_PROXY,     /* the balancer says whom it speaks for */
 	PHASE_TALK,      /* bytes go to the session */
 	PHASE_STARTTLS,  /* the 220 is on its way out; then the handshake */
 	PHASE_HANDSHAKE, /* TLS is being set up */
@@ -26,12 +28,15 @@ struct conn {
 	struct stream stream;
 	struct smtp_session *session;
 	struct buf in, out;
+	size_t out_seen;   /* bytes of `out` that were counted */
+	unsigned listener; /* the door's word, for counting */
 	enum phase phase;
 	bool peer_gone; /* nothing more comes from there */
 	bool waiting;   /* for a job: nothing is read */
-	bool counted_account;
-	struct slice address; /* of the peer, as text; in address_text */
-	char address_text[64];
+	bool counted_account, counted_address;
+	struct slice address; /* of the client, as text; in address_text */
+	struct slice via;     /* of the balancer that speaks for it, or empty; in via_text */
+	char address_text[64], via_text[64];
 	struct loop_timer timer;
 	uint64_t opened_ms, progress_ms;
 	uint64_t
@@ -61,6 +66,11 @@ struct smtp_in_home {
 
 /* Answers the session's open question; a stale answer is dropped there. */
 void smtp_in_answer(struct conn *, uint32_t question, int code, const char *enh, struct slice text);
+/* Closes the socket and forgets the connection; jobs under way find it gone. */
+void smtp_in_finish(struct conn *);
+/* Of its stream and its timer. */
+void smtp_in_ready(void *conn);
+void smtp_in_timer(void *conn);
 /* Goes on with the connection, after anything has changed. It may be gone afterwards. */
 void smtp_in_pump(struct conn *);
 /* NULL: it has gone. */
@@ -70,6 +80,16 @@ struct conn *smtp_in_conn(struct home *, struct ref);
 void smtp_in_body_begins(struct conn *, uint64_t before, bool stray);
 /* It has logged in: it keeps its place when connections are short. */
 void smtp_in_known(struct conn *);
+
+/* Read at most this much before the session has looked at it. */
+#define SMTP_IN_READ_MAX 65536
+
+/* -- smtp_in_open.c -- */
+
+/* Phase PROXY: reads the header as far as it is there, and then welcomes whom it names. */
+void smtp_in_read_proxy(struct conn *);
+/* It will not come, or is none. word: how it is counted. */
+void smtp_in_refuse_proxy(struct conn *, const char *word, const char *why);
 
 /* -- smtp_in_auth.c: questions -- */
 

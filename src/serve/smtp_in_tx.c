@@ -2,6 +2,7 @@
 #include "base/fault.h"
 #include "ops/clock.h"
 #include "ops/log.h"
+#include "ops/metrics.h"
 #include "serve/deliver.h"
 #include "serve/smtp_in_impl.h"
 
@@ -42,12 +43,27 @@ static void tx_answer(struct conn *c, int code, const char *enh, struct slice te
 	smtp_in_answer(c, question, code, enh, text);
 }
 
-static void log_refused(struct conn *c, int code, const char *reason)
+/* word: one of few, for counting; the reason may be any text. */
+static void log_refused_as(struct conn *c, int code, const char *word, const char *reason)
 {
+	metrics_add(M_REFUSED, metrics_word(LABEL_REFUSED, slice_str(word)), 0, 1);
 	log_event(LOG_MESSAGE_REFUSED, F_ID("id", c->tx->envelope.id),
 		  F_U64("account", c->who.account), F_CSTR("key", c->who.key_id),
 		  F_STR("client", c->address), F_STR("reverse_path", c->tx->envelope.reverse_path),
 		  F_U64("code", (uint64_t)code), F_CSTR("reason", reason));
+}
+
+static void log_refused(struct conn *c, int code, const char *reason)
+{
+	log_refused_as(c, code, reason, reason);
+}
+
+static void count_accepted(const struct tx *tx)
+{
+	metrics_add(M_ACCEPTED, tx->listener, 0, 1);
+	metrics_add(M_ACCEPTED_BYTES, tx->listener, 0, tx->envelope.size);
+	metrics_add(M_ACCEPTED_RCPTS, tx->listener, 0, tx->envelope.n_rcpts);
+	metrics_observe(M_ACCEPT_TIME, clock_mono_ns() - tx->ended_ns);
 }
 
 static void commit_done(struct job *job)
@@ -64,6 +80,7 @@ static void commit_done(struct job *job)
 	 */
 	if (tx->commit.op.result == SPOOL_OK) {
 		atomic_fetch_add_explicit(&s->accepted, 1, memory_order_relaxed);
+		count_accepted(tx);
 		log_event(LOG_MESSAGE_ACCEPTED, F_ID("id", tx->envelope.id),
 			  F_U64("account", tx->envelope.account), F_STR("key", tx->envelope.key_id),
 			  F_STR("from", tx->result.from),
@@ -195,7 +212,7 @@ static void submit(struct conn *c)
 	struct buf token;
 
 	if (tx->body.failed) {
-		log_refused(c, 452, tx->body.error.text);
+		log_refused_as(c, 452, "body_file", tx->body.error.text);
 		tx_answer(c, 452, "4.3.1", S("Insufficient system storage, try again later"));
 		return;
 	}
@@ -301,6 +318,8 @@ void smtp_in_ask_body(struct conn *c, const struct smtp_event *ev)
 void smtp_in_ask_commit(struct conn *c, const struct smtp_event *ev)
 {
 	c->tx->question = ev->question;
+	c->tx->ended_ns = clock_mono_ns();
+	c->tx->listener = c->listener;
 	if (body_wants_file(&c->tx->body))
 		smtp_in_flush_body(c, true);
 	else

@@ -1,6 +1,7 @@
 /* serve/smtp_out.c -- the life of a connection to the next hop; what it carries stands in
  * smtp_out_mail.c. */
 #include "ops/log.h"
+#include "ops/metrics.h"
 #include "serve/smtp_out_impl.h"
 
 #include <netdb.h>
@@ -218,6 +219,8 @@ static void handshake_over(struct out *o)
 
 	switch (stream_handshake(&o->stream, &e)) {
 	case STREAM_OK:
+		metrics_add(M_TLS, metrics_word(LABEL_SIDE, S("client")),
+			    metrics_word(LABEL_TLS, stream_tls_info(&o->stream).version), 1);
 		o->stage = STAGE_TALK;
 		if (!o->config.tls_up)
 			smtp_client_tls_up(o->client);
@@ -227,6 +230,7 @@ static void handshake_over(struct out *o)
 	case STREAM_CUT:
 	case STREAM_ERROR: break;
 	}
+	metrics_add(M_TLS_FAILED, metrics_word(LABEL_SIDE, S("client")), 0, 1);
 	blame_site(o, "tls", 0, slice_str(e.text));
 }
 

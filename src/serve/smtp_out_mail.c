@@ -1,6 +1,7 @@
 /* serve/smtp_out_mail.c -- the delivery that a connection has in hand. */
 #include "ops/clock.h"
 #include "ops/log.h"
+#include "ops/metrics.h"
 #include "serve/smtp_out_impl.h"
 
 #include <unistd.h>
@@ -30,6 +31,7 @@ void smtp_out_settle(struct out *o)
 				   .mta = o->route->host,
 				   .dsn = smtp_client_offers_dsn(o->client) };
 
+	metrics_add(M_ATTEMPTS, metrics_word(LABEL_ATTEMPT, S("settled")), 0, 1);
 	deliver_settle(o->deliver, &o->ticket, &o->message.envelope, o->answers, o->n_rcpts, &f);
 	put_down(o);
 }

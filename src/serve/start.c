@@ -9,8 +9,10 @@
 #include "sender/domain.h"
 #include "serve/deliver.h"
 #include "serve/from_conf.h"
+#include "serve/health.h"
 #include "serve/route_set.h"
 #include "serve/running.h"
+#include "serve/watch.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -56,6 +58,7 @@ static bool make_doors(struct running *r, struct err *e)
 
 		d->server = &r->server;
 		d->name = c->listeners[i].name;
+		smtp_door_proxies(d, &c->listeners[i].proxy);
 		d->session = session_conf(c, slice_eq(c->listeners[i].tls, S("implicit")));
 		/* A context for each listener: a ticket of one is none of another's. */
 		d->tls = tls_server_new(&tls, e);
@@ -83,7 +86,7 @@ static bool open_listeners(struct running *r, struct err *e)
 {
 	const struct conf *c = r->server.conf;
 	char control[128];
-	size_t n = 1;
+	size_t n = 1 + c->metrics.address.n;
 
 	for (size_t i = 0; i < c->n_listeners; i++)
 		n += c->listeners[i].address.n * r->server.n_homes;
@@ -98,6 +101,11 @@ static bool open_listeners(struct running *r, struct err *e)
 					err_in(e, "listener");
 					return false;
 				}
+	for (size_t i = 0; i < c->metrics.address.n; i++) {
+		if (!open_one(r, c->metrics.address.at[i], &r->server.homes[0], NULL, e))
+			return err_in(e, "metrics");
+		r->opened[r->n_opened - 1].http = HTTP_METRICS;
+	}
 	snprintf(control, sizeof control, "unix:%.*s", SLICE_ARG(c->control_socket));
 	return open_one(r, slice_str(control), &r->server.homes[0], NULL, e) ||
 	       err_in(e, "control_socket");
@@ -194,6 +202,7 @@ static bool make_lanes(struct server *s, struct err *e)
 	struct lane_conf files = { .name = "files",
 				   .threads = FILE_WORKERS,
 				   .queue_max = QUEUE_MAX };
+	struct lane_conf watch = { .name = "watch", .threads = 1, .queue_max = QUEUE_MAX };
 	struct lane_conf names = { .name = "names",
 				   .threads = NAME_WORKERS,
 				   .queue_max = QUEUE_MAX };
@@ -201,7 +210,8 @@ static bool make_lanes(struct server *s, struct err *e)
 	s->work = lane_new(&work, e);
 	s->files = s->work ? lane_new(&files, e) : NULL;
 	s->names = s->files ? lane_new(&names, e) : NULL;
-	s->committer = s->names ? batch_new("committer", QUEUE_MAX, commit_run, s, e) : NULL;
+	s->watch = s->names ? lane_new(&watch, e) : NULL;
+	s->committer = s->watch ? batch_new("committer", QUEUE_MAX, commit_run, s, e) : NULL;
 	return s->committer;
 }
 
@@ -220,7 +230,10 @@ static bool open_all(struct running *r, struct err *e)
 		return false;
 	s->submit = submit_conf(s->conf);
 	s->deliver = deliver_new(&s->homes[0], e);
-	return s->deliver && watch_for_the_end(r, e);
+	s->health = s->deliver ? health_new(&s->homes[0], e) : NULL;
+	if (s->health)
+		watch_start(s);
+	return s->health && watch_for_the_end(r, e);
 }
 
 static enum log_format log_format(struct slice word)

@@ -21,8 +21,10 @@ struct tx {
 	struct home *home;
 	struct ref conn; /* may be gone */
 	uint32_t question;
-	bool busy;       /* a job holds it */
-	bool committing; /* and that job is its commit: it may be durable already */
+	bool busy;         /* a job holds it */
+	unsigned listener; /* the word it is counted under */
+	uint64_t ended_ns; /* when its end of data came, monotonic */
+	bool committing;   /* and that job is its commit: it may be durable already */
 
 	struct spool_envelope envelope;
 	struct slice reverse_domain;

@@ -3,6 +3,7 @@
 
 #include "base/fault.h"
 #include "ops/clock.h"
+#include "ops/metrics.h"
 
 #include <errno.h>
 #include <sys/uio.h>
@@ -70,13 +71,18 @@ static bool sync_names(struct spool *s)
 
 bool log_sync(struct spool *s)
 {
+	uint64_t began = clock_mono_ns();
+	bool ok;
+
 	if (FAULT("spool_no_sync"))
 		return true;
 	if (FAULT("spool_sync_fails")) {
 		errno = EIO;
 		return false;
 	}
-	return fdatasync(log_active(s)->fd) == 0;
+	ok = fdatasync(log_active(s)->fd) == 0;
+	metrics_observe(M_SYNC_TIME, clock_mono_ns() - began);
+	return ok;
 }
 
 /* -- believing -- */

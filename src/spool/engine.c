@@ -1,5 +1,7 @@
 #include "spool/log_impl.h"
 
+#include "base/auto.h"
+#include "base/fault.h"
 #include "ops/clock.h"
 
 #include <errno.h>
@@ -432,4 +434,17 @@ int spool_body_file(struct slice spool_path, struct err *e)
 	if (fd < 0)
 		err_set(e, ERR_LATER, "spool: body file: %s", strerror(errno));
 	return fd;
+}
+
+bool spool_probe(struct slice spool_path, struct err *e)
+{
+	static const char block[512] = "probe";
+	AUTO_FD fd = spool_body_file(spool_path, e);
+
+	if (fd < 0)
+		return false;
+	if (segment_write(fd, 0, block, sizeof block) && !FAULT("spool_probe_fails") &&
+	    !fdatasync(fd))
+		return true;
+	return err_set(e, ERR_LATER, "spool: probe: %s", strerror(errno));
 }

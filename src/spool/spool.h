@@ -217,6 +217,10 @@ extern const struct spool_backend spool_memory;   /* for tests: durable until th
  * directory inside commit. The descriptor stays the caller's. */
 int spool_body_file(struct slice spool_path, struct err *e);
 
+/* Can something be written and synced where the spool is, now? It takes as long as the disk takes,
+ * and leaves nothing behind. */
+bool spool_probe(struct slice spool_path, struct err *e);
+
 /* Copies every sound message of a spool that does not open into a new one, made as `to` says, and
  * reports the rest through damage(). Needs no server. */
 struct spool_salvage {

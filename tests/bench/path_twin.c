@@ -33,6 +33,11 @@ uint64_t clock_mono_ms(void)
 	return now_ms;
 }
 
+uint64_t clock_mono_ns(void)
+{
+	return clock_mono_ms() * 1000000;
+}
+
 uint64_t clock_wall_ms(void)
 {
 	return now_ms;

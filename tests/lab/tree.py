@@ -12,6 +12,17 @@ class Unavailable(Exception):
     """A peer cannot run here; the text says why. The test is skipped, visibly."""
 
 
+def files(name, package, *paths_inside):
+    """The directory build/peers/NAME with these files of a package in it."""
+    base = os.path.join(paths.BUILD, "peers", name)
+    p = subprocess.run([f"{paths.TESTS}/lab/fetch-files", base, package,
+                        *(f"./{x}" for x in paths_inside)], check=False,
+                       stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    if p.returncode:
+        raise Unavailable(f"{name} could not be fetched: {p.stderr.decode()[-300:]}")
+    return base
+
+
 class Tree:
     """packages are unpacked under build/peers/NAME with the libraries they need. users: names and
     numbers beyond root and nobody; each has a group of the same name and number."""

@@ -80,6 +80,8 @@ FAILS = {
                    "--host", "127.0.0.1", "--port", "1"]),
              (77, ["send", "--from", "a@shop.example", "--to", "b@example.com", "--key-file", "{badkey}"])],
     "status": [(64, ["status", "x"]), (69, ["status", "--socket", "/nonexistent"])],
+    "health": [(64, ["health", "x"]), (69, ["health", "--socket", "/nonexistent"])],
+    "metrics": [(64, ["metrics", "x"]), (69, ["metrics", "--socket", "/nonexistent"])],
     "account add": [(64, ["account", "add"]), (65, ["account", "add", "no such name!"]),
                     (73, ["account", "add", "shop"]), (69, ["account", "add", "x", "--socket", "/nonexistent"])],
     "account list": [(64, ["account", "list", "x"]), (78, ["account", "list", "--config", "/nonexistent.conf"])],

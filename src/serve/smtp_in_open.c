@@ -1,0 +1,252 @@
+/* serve/smtp_in_open.c -- how a connection begins: limits, the PROXY header, the greeting or
+ * TLS. */
+#include "base/must.h"
+#include "ops/log.h"
+#include "ops/metrics.h"
+#include "proxy/proxy.h"
+#include "serve/smtp_in_impl.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#define OUT_MAX   16384
+#define TOO_MANY  S("421 4.7.0 Too many connections from your address\r\n")
+#define NO_MEMORY S("421 4.3.2 Short of memory, try again later\r\n")
+
+/* One more of those who have not logged in, who stand in the order of arrival. */
+static void stranger(struct conn *c)
+{
+	struct smtp_in_home *h = c->home->smtp_in;
+
+	c->stranger = true;
+	c->older = h->newest;
+	*(h->newest ? &h->newest->newer : &h->oldest) = c;
+	h->newest = c;
+}
+
+/* One line and out, before there is a session. Best effort: it fits an empty socket buffer. */
+static void send_away(const struct smtp_door *door, int fd, const char *address, struct slice line,
+		      const char *reason)
+{
+	metrics_add(M_SENT_AWAY, metrics_word(LABEL_SENT_AWAY, slice_str(reason)), 0, 1);
+	log_event(LOG_CONNECTION_REFUSED, F_CSTR("client", address), F_STR("listener", door->name),
+		  F_CSTR("reason", reason));
+	/* Inside TLS nobody would understand it. */
+	if (!door->session.implicit_tls && write(fd, line.p, line.n) < 0)
+		line.n = 0;
+	close(fd);
+}
+
+/* All places are taken: the stranger who has had most time to log in gives up theirs, so a crowd
+ * that only connects keeps nobody out. False: there is none. */
+static bool make_room(struct smtp_in_home *h)
+{
+	struct conn *c = h->oldest;
+	struct ref ref;
+
+	if (!c)
+		return false;
+	ref = c->ref;
+	metrics_add(M_SENT_AWAY, metrics_word(LABEL_SENT_AWAY, S("connections_oldest")), 0, 1);
+	log_event(LOG_CONNECTION_REFUSED, F_STR("client", c->address),
+		  F_STR("listener", c->door->name), F_CSTR("reason", "connections_oldest"));
+	if (c->phase == PHASE_TALK && !c->out.n) {
+		smtp_session_expire(c->session);
+		smtp_in_pump(c);
+		c = smtp_in_conn(h->home, ref);
+	}
+	if (c)
+		smtp_in_finish(c);
+	return true;
+}
+
+static struct conn *make(struct home *home, const struct smtp_door *door, int fd,
+			 const char *address)
+{
+	struct conn *c = calloc(1, sizeof *c);
+
+	if (!c)
+		return NULL;
+	c->home = home;
+	c->door = door;
+	snprintf(c->address_text, sizeof c->address_text, "%s", address);
+	c->address = slice_str(c->address_text);
+	buf_init(&c->in, SMTP_IN_READ_MAX + 16384);
+	buf_init(&c->out, OUT_MAX);
+	c->opened_ms = c->progress_ms = loop_now(home->loop);
+	c->session = smtp_session_new(&door->session);
+	loop_timer_init(&c->timer, home->loop, smtp_in_timer, c);
+	if (c->session && slots_add(&home->smtp_in->conns, c, &c->ref)) {
+		if (stream_init(&c->stream, home->loop, fd, smtp_in_ready, c))
+			return c;
+		slots_remove(&home->smtp_in->conns, c->ref);
+	}
+	smtp_session_free(c->session);
+	free(c);
+	return NULL;
+}
+
+/* Who it is is known, and has a place: it is greeted, or TLS begins. */
+static void welcome(struct conn *c)
+{
+	struct err e;
+
+	c->counted_address = true;
+	c->phase = PHASE_TALK;
+	c->progress_ms = loop_now(c->home->loop);
+	log_event(LOG_CONNECTION, F_STR("client", c->address), F_SOME("via", c->via),
+		  F_STR("listener", c->door->name));
+	if (!c->door->session.implicit_tls)
+		return;
+	c->phase = PHASE_HANDSHAKE;
+	if (!c->door->tls || !stream_start_server(&c->stream, c->door->tls, &e)) {
+		c->phase = PHASE_CLOSING;
+		c->peer_gone = true;
+	}
+}
+
+/* -- the PROXY header -- */
+
+void smtp_door_proxies(struct smtp_door *d, const struct conf_list *list)
+{
+	MUST(list->n <= SMTP_DOOR_PROXIES);
+	d->n_proxies = list->n;
+	for (size_t i = 0; i < list->n; i++)
+		MUST(net_parse(list->at[i], &d->proxies[i]));
+}
+
+static bool is_listed(const struct smtp_door *d, struct slice address)
+{
+	unsigned char at[NET_BYTES];
+
+	if (!d->n_proxies || !net_address(address, at))
+		return false;
+	for (size_t i = 0; i < d->n_proxies; i++)
+		if (net_has(&d->proxies[i], at))
+			return true;
+	return false;
+}
+
+static void count_header(const char *word)
+{
+	metrics_add(M_PROXY, metrics_word(LABEL_PROXY, slice_str(word)), 0, 1);
+}
+
+/* The address logged is the balancer's own, which is a fact; what the header said is not told. */
+void smtp_in_refuse_proxy(struct conn *c, const char *word, const char *why)
+{
+	count_header(word);
+	metrics_add(M_SENT_AWAY, metrics_word(LABEL_SENT_AWAY, S("proxy_header")), 0, 1);
+	log_event(LOG_CONNECTION_REFUSED, F_STR("client", c->address),
+		  F_STR("listener", c->door->name), F_CSTR("reason", "proxy_header"),
+		  F_CSTR("detail", why));
+	c->phase = PHASE_CLOSING;
+	c->peer_gone = true;
+}
+
+/* From here on the client's address is the connection's. */
+static void take_header(struct conn *c, const struct proxy_header *h)
+{
+	struct server *s = c->home->server;
+
+	switch (h->kind) {
+	case PROXY_CLIENT:
+		memcpy(c->via_text, c->address_text, sizeof c->via_text);
+		c->via = slice_str(c->via_text);
+		net_text(h->address, c->address_text);
+		c->address = slice_str(c->address_text);
+		count_header(h->version == 1 ? "v1" : "v2");
+		break;
+	case PROXY_LOCAL: count_header("local"); break;
+	case PROXY_UNKNOWN: count_header("unknown"); break;
+	}
+	if (tally_add(s->addresses, c->address, s->conf->limits.connections_per_address)) {
+		welcome(c);
+		return;
+	}
+	metrics_add(M_SENT_AWAY, metrics_word(LABEL_SENT_AWAY, S("connections_per_address")), 0, 1);
+	log_event(LOG_CONNECTION_REFUSED, F_STR("client", c->address), F_SOME("via", c->via),
+		  F_STR("listener", c->door->name), F_CSTR("reason", "connections_per_address"));
+	c->phase = PHASE_CLOSING;
+	if (!c->door->session.implicit_tls)
+		buf_add(&c->out, TOO_MANY);
+}
+
+void smtp_in_read_proxy(struct conn *c)
+{
+	struct proxy_header h;
+	struct slice in;
+	struct err e;
+
+	for (;;) {
+		in = buf_slice(&c->in);
+		switch (proxy_parse(&in, &h, &e)) {
+		case PROXY_OK:
+			MUST(!in.n);
+			buf_clear(&c->in);
+			take_header(c, &h);
+			return;
+		case PROXY_BAD: smtp_in_refuse_proxy(c, "bad", e.text); return;
+		case PROXY_MORE: break;
+		}
+		switch (stream_read(&c->stream, &c->in, proxy_wants(buf_slice(&c->in)))) {
+		case STREAM_OK: break;
+		case STREAM_AGAIN: return;
+		case STREAM_EOF:
+		case STREAM_CUT:
+		case STREAM_ERROR:
+			smtp_in_refuse_proxy(c, "closed", "PROXY header: the connection ended");
+			return;
+		}
+	}
+}
+
+/* -- accepting -- */
+
+void smtp_in_accept(struct home *home, const struct smtp_door *door, int fd)
+{
+	struct server *s = home->server;
+	const struct conf *conf = s->conf;
+	char address[64];
+	struct slice key;
+	struct conn *c;
+	bool listed;
+
+	stream_peer(fd, address, sizeof address);
+	key = slice_str(address);
+	listed = is_listed(door, key);
+	if (home->smtp_in->stopping || (atomic_load(&s->connections) >= conf->limits.connections &&
+					!make_room(home->smtp_in))) {
+		send_away(door, fd, address,
+			  S("421 4.7.0 Too many connections, try again later\r\n"), "connections");
+		return;
+	}
+	if (atomic_load(&s->memory) > conf->limits.memory + conf->limits.memory / 4) {
+		send_away(door, fd, address, NO_MEMORY, "memory");
+		return;
+	}
+	/* A balancer's own address has no such limit: its clients' have. */
+	if (!listed && !tally_add(s->addresses, key, conf->limits.connections_per_address)) {
+		send_away(door, fd, address, TOO_MANY, "connections_per_address");
+		return;
+	}
+	c = make(home, door, fd, address);
+	if (!c) {
+		if (!listed)
+			tally_drop(s->addresses, key);
+		send_away(door, fd, address, NO_MEMORY, "memory");
+		return;
+	}
+	stranger(c);
+	home->smtp_in->open++;
+	atomic_fetch_add(&s->connections, 1);
+	c->listener = metrics_word(LABEL_LISTENER, door->name);
+	metrics_add(M_CONNECTIONS, c->listener, 0, 1);
+	metrics_add(M_CONNECTIONS_OPEN, c->listener, 0, 1);
+	if (listed)
+		c->phase = PHASE_PROXY;
+	else
+		welcome(c);
+	smtp_in_pump(c);
+}
