@@ -4,5 +4,6 @@
 
 int retry_tests(void);
 int guard_tests(void);
+int limiter_tests(void);
 
 #endif
