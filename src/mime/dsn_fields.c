@@ -148,7 +148,6 @@ static void add_original(struct buf *out, struct slice orcpt, bool intl)
 		dsn_add_clean(out, buf_slice(&plain), PATH_MAX_SHOWN, utf8 && intl);
 		buf_add(out, S("\r\n"));
 	}
-	out->failed |= plain.failed && plain.n < plain.max / 2; /* memory, not length */
 	buf_done(&plain);
 }
 

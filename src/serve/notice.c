@@ -14,8 +14,6 @@
 #include <unistd.h>
 
 #define LOAD_MAX (160u << 20)
-/* A failure that nobody can be told of for want of room is tried again after: */
-#define UNTOLD_MS 60000
 /* Outcomes that wait for room, at most: beyond, success is recorded and not told. */
 #define UNTOLD_MAX 256
 
@@ -195,7 +193,8 @@ static void take_back(struct notices *ns, enum bounce_kind kind)
 		if (kind == BOUNCE_DELAYED)
 			s->verdicts[i].told_delay = false;
 		if (kind == BOUNCE_FAILED) {
-			uint64_t next = clock_steady_ms() + UNTOLD_MS;
+			uint64_t next = clock_steady_ms() +
+					retry_delay_ms(0, &s->deliver->retry, deliver_random32());
 
 			s->verdicts[i].state = RCPT_PENDING;
 			if (!s->commit.op.next_ms || s->commit.op.next_ms > next)

@@ -68,6 +68,23 @@ static void check(const struct dsn *d, struct slice all, const struct dsn_made *
 		MUST(memmem(part.p, part.n, d->head.p, d->head.n));
 }
 
+static struct slice long_head(struct slice once)
+{
+	static char all[DSN_HEAD + 2048];
+	size_t n = 0;
+
+	while (once.n && n <= DSN_HEAD) {
+		memcpy(all + n, once.p, once.n);
+		n += once.n;
+	}
+	return slice(all, n);
+}
+
+static bool marked(struct slice *part)
+{
+	return part->n && slice_starts(*part, S("\xfd")) && slice_take(part, 1).n;
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct slice in = slice(data, size), part[9];
@@ -77,13 +94,17 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct err e = { 0 };
 	unsigned flags;
 	struct buf out;
+	bool little;
 
-	if (!size)
+	if (!size || size > 2048)
 		return 0;
 	flags = data[0];
 	slice_take(&in, 1);
 	for (size_t i = 0; i < 9; i++)
 		slice_cut(in, (char)0xfe, &part[i], &in);
+	if (marked(&part[7]))
+		part[7] = long_head(part[7]);
+	little = marked(&part[8]);
 	for (size_t i = 0; i < 2; i++)
 		r[i] = (struct dsn_rcpt){ .path = part[i],
 					  .orcpt = part[2 + i],
@@ -107,14 +128,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 			  .head = part[7].n ? part[7] : S("A: b\r\n\r\n"),
 			  .body = part[8],
 			  .full = flags & 1 };
-	buf_init(&out, 1 << 20);
+	buf_init(&out, little ? 600 + size : 1 << 20);
 	if (dsn_compose(&d, &out, &made, &e)) {
 		check(&d, buf_slice(&out), &made);
 		MUST(made.eightbit || ascii_only(buf_slice(&out)));
 		MUST(!lines_fine(d.head) || (d.full && !lines_fine(d.body)) ||
 		     lines_fine(buf_slice(&out)));
 	} else {
-		MUST(e.kind == ERR_INPUT && flags & 32);
+		MUST((e.kind == ERR_INPUT && flags & 32) || (e.kind == ERR_LATER && little));
 	}
 	buf_done(&out);
 	return 0;

@@ -90,6 +90,16 @@ class Lab:
         shutil.rmtree(self.dir, ignore_errors=True)
 
 
+def small_disk(lab, mib=24):
+    d = lab.make_dir("disk")
+    p = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={mib}m", "none", d],
+                       stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
+    if p.returncode != 0:
+        raise Skip(f"mounting a small file system is not permitted here: {p.stdout.decode().strip()}")
+    lab.at_end(lambda: subprocess.run(["umount", d], check=False))
+    return d
+
+
 def check(cond, text="", *args):
     """assert with its values: check(a == b, 'a and b', a, b)"""
     if not cond:

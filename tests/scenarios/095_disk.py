@@ -1,20 +1,9 @@
 """A full disk: 452 4.3.1 begins while the reserve is left, deliveries go on and are recorded."""
 import os
-import subprocess
 import time
 
-from lab.lab import Skip, check, equal, reply
+from lab.lab import check, equal, reply, small_disk
 from lab.raw import wait_for
-
-
-def small_disk(lab, mib=24):
-    d = lab.make_dir("disk")
-    p = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={mib}m", "none", d],
-                       stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
-    if p.returncode != 0:
-        raise Skip(f"mounting a small file system is not permitted here: {p.stdout.decode().strip()}")
-    lab.at_end(lambda: subprocess.run(["umount", d], check=False))
-    return d
 
 
 def server(lab, disk, port):

@@ -1,11 +1,10 @@
 """Senders are told what became of their mail, once, as they asked; and nobody is told of a notice."""
 import os
 import signal
-import time
 
 from lab import paths
 from lab.dsn import Notice
-from lab.lab import check, equal, reply
+from lab.lab import check, equal, reply, small_disk
 from lab.raw import wait_for
 
 PLAIN = ("PIPELINING", "8BITMIME", "SMTPUTF8", "SIZE 1000000")
@@ -340,3 +339,61 @@ def test_killed_between_notice_and_outcome(lab):
 
 def test_killed_while_the_notice_is_written(lab):
     killed(lab, "spool_written@2", 1, 2)
+
+
+def test_killed_at_any_time(lab):
+    """Ten deaths under load: everybody refused was told of, and hardly anybody twice."""
+    h = Hop(lab)
+    sent = set()
+    for death in range(10):
+        with h.s.login() as c:
+            for i in range(12):
+                reply(c.message(h.s.sender, f"no{death}-{i}@example.com",
+                                f"From: {h.s.sender}\r\n\r\nhi\r\n"), "250 *")
+                sent.add(f"no{death}-{i}@example.com")
+        # Some notices of this round are under way now, and some are not begun.
+        h.s.wait_event("notice", count=len(h.s.events("notice")) + 1 + death % 5)
+        h.s.kill()
+        h.s.start()
+    h.s.wait_empty()
+    told = [g["Final-Recipient"].split("; ")[1] for m in h.s.captured() for g in Notice(m).groups]
+    equal(set(told), sent, "everybody")
+    check(len(told) <= len(sent) + 10 * 12, "twice at most", len(told))
+    twice = len(told) - len(set(told))
+    print(f"note: 10 kills, {len(sent)} refused, all told, {twice} of them twice", flush=True)
+    check(max(told.count(x) for x in set(told)) <= 2, "nobody three times")
+
+
+def test_a_full_disk(lab):
+    """Without room for notices the rest goes on; they are told when there is room, and nobody gets
+    a message twice."""
+    disk = small_disk(lab)
+    h = Hop(lab, options={"spool": {"path": os.path.join(disk, "spool"), "reserve": "8M",
+                                    "segment": "1M"}})
+    h.down = "451 4.3.2 not now"
+    failed = h.send(["<no@example.com>"])
+    success = h.send(["<yes@example.com> NOTIFY=SUCCESS"])
+    h.send(["<both@example.com> NOTIFY=SUCCESS", "<no2@example.com>"])
+    h.send(["<plain@example.com>"])
+    filler = os.path.join(disk, "filler")
+    with open(filler, "wb") as f:
+        free = os.statvfs(disk)
+        os.posix_fallocate(f.fileno(), 0, free.f_bavail * free.f_bsize - (4 << 20))
+    with h.s.login() as c:
+        wait_for("452 4.3.1", 10, lambda: c.message(
+            h.s.sender, "x@example.com", f"From: {h.s.sender}\r\n\r\nhi\r\n").code == 452)
+    before = len(h.tries)
+    h.down = None
+    h.s.wait_event("outcome", to="plain@example.com", outcome="delivered")
+    wait_for("the failure again and again", 10, lambda: h.tries[before:].count("no@example.com") > 2)
+    equal(h.s.events("notice"), [], "no notice yet")
+    equal(h.s.ctl("queue", "show", failed)["recipients"][0]["state"], "pending", "nothing is settled")
+    check(h.s.events("outcome", id=success, outcome="delivered") == [], "not recorded before it is told")
+    os.unlink(filler)
+    notices = h.notices(4)
+    equal(sorted((g["Action"], g["Final-Recipient"].split("; ")[1]) for n in notices for g in n.groups),
+          [("failed", "no2@example.com"), ("failed", "no@example.com"), ("relayed", "both@example.com"),
+           ("relayed", "yes@example.com")], "told")
+    taken = [r for _, rcpts, _ in h.got for r in rcpts]
+    for to in ("yes", "both", "plain"):
+        equal(len([r for r in taken if f"<{to}@" in r]), 1, f"{to} got it once")
