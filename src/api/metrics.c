@@ -38,7 +38,7 @@ static uint64_t oldest_age(const struct api_context *c)
 	struct spool_row row;
 	uint64_t now = clock_steady_ms();
 
-	if (!c->spool_backend->list(c->spool, &all, NULL, &row, 1) || now < row.accepted_ms)
+	if (!spool_list(c->spool_backend, c->spool, &all, NULL, &row, 1) || now < row.accepted_ms)
 		return 0;
 	return now - row.accepted_ms;
 }

@@ -93,8 +93,8 @@ bool api_queue_list(struct api_run *r, struct err *e)
 	rows = ARENA_ARRAY(&r->arena, struct spool_row, limit);
 	if (!rows)
 		return err_set(e, ERR_LATER, "out of memory");
-	n = r->call->ctx->spool_backend->list(r->call->ctx->spool, &f, after_text.n ? &after : NULL,
-					      rows, limit);
+	n = spool_list(r->call->ctx->spool_backend, r->call->ctx->spool, &f,
+		       after_text.n ? &after : NULL, rows, limit);
 	json_open(&r->out);
 	json_key(&r->out, "messages");
 	json_open_list(&r->out);

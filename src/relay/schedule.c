@@ -1,5 +1,6 @@
 #include "relay/schedule.h"
 
+#include "base/map.h"
 #include "base/must.h"
 
 #include <stdio.h>
@@ -10,21 +11,32 @@
 #define HELD      65536
 #define SITE_HELD 16384
 
-/* After so many deliveries of one destination the next one has its turn. */
+/* After so many deliveries of one flow the account's next one has its turn. */
 #define TURN         16
 #define REFILL_BATCH 64
 /* Pulled out of the spool in one call at most, so that the loop goes on breathing. */
 #define REFILL_MAX 4096
-/* How long a destination waits when there was no memory to hold it, or no room for its site. */
+/* How long a flow waits when there was no memory to hold it, or no room for its site. */
 #define NO_MEMORY_MS 1000
 /* Those that a site has no room for come again in portions: so many of them every so often. */
 #define PORTION    4096
 #define PORTION_MS 100
 
+/* A flow that hangs at a site. */
 struct held {
 	struct held *next;
+	uint32_t flow;
 	unsigned taken;
-	struct spool_dest dest;
+};
+
+/* What an account has at a site: never nothing. */
+struct share {
+	struct share *next;
+	struct share_key {
+		const struct site *site;
+		uint64_t account;
+	} key;
+	struct held *first, *last;
 };
 
 struct schedule {
@@ -33,6 +45,7 @@ struct schedule {
 	const struct routes *routes;
 	struct retry_config retry;
 	struct sites *sites;
+	struct map shares;   /* by site and account */
 	struct site **fixed; /* by route; NULL: not needed yet */
 	struct site *first_busy, *last_busy;
 	size_t n_held, n_homeless, held_max, site_held_max;
@@ -51,6 +64,7 @@ struct schedule *schedule_new(const struct spool_backend *backend, struct spool 
 				.retry = conf->retry,
 				.held_max = conf->held ? conf->held : HELD,
 				.site_held_max = conf->site_held ? conf->site_held : SITE_HELD };
+	map_init(&s->shares, conf->hash_key);
 	s->sites = sites_new(conf->hash_key, conf->sites ? conf->sites : SITES);
 	s->fixed = calloc(routes->n + 1, sizeof(struct site *));
 	if (s->sites && s->fixed)
@@ -77,40 +91,113 @@ static void set_busy(struct schedule *s, struct site *site, bool busy)
 	}
 }
 
-static struct held *pop(struct schedule *s, struct site *site)
+static struct slice key_slice(const struct share_key *key)
 {
-	struct held *h = site->first;
+	return slice((const char *)key, sizeof *key);
+}
 
-	site->first = h->next;
+static void push_share(struct site *site, struct share *sh)
+{
+	sh->next = NULL;
+	*(site->last ? &site->last->next : &site->first) = sh;
+	site->last = sh;
+}
+
+static struct share *pop_share(struct site *site)
+{
+	struct share *sh = site->first;
+
+	site->first = sh->next;
 	if (!site->first)
 		site->last = NULL;
+	return sh;
+}
+
+static void push_flow(struct share *sh, struct held *h)
+{
+	h->next = NULL;
+	*(sh->last ? &sh->last->next : &sh->first) = h;
+	sh->last = h;
+}
+
+static struct held *pop_flow(struct share *sh)
+{
+	struct held *h = sh->first;
+
+	sh->first = h->next;
+	if (!sh->first)
+		sh->last = NULL;
+	return h;
+}
+
+static struct share *share_of(const struct schedule *s, const struct site *site, uint64_t account)
+{
+	return map_get(&s->shares, key_slice(&(struct share_key){ site, account }));
+}
+
+/* NULL: memory is out. */
+static struct share *share_new(struct schedule *s, struct site *site, uint64_t account)
+{
+	struct share *sh = calloc(1, sizeof *sh);
+
+	if (!sh)
+		return NULL;
+	sh->key = (struct share_key){ site, account };
+	if (!map_put(&s->shares, key_slice(&sh->key), sh)) {
+		free(sh);
+		return NULL;
+	}
+	push_share(site, sh);
+	return sh;
+}
+
+/* A flow begins to hang at the site. False: memory is out. */
+static bool hold(struct schedule *s, struct site *site, uint64_t account, uint32_t flow)
+{
+	struct held *h = malloc(sizeof *h);
+	struct share *sh = share_of(s, site, account);
+
+	if (h && !sh)
+		sh = share_new(s, site, account);
+	if (!h || !sh) {
+		free(h);
+		return false;
+	}
+	*h = (struct held){ .flow = flow };
+	push_flow(sh, h);
+	site->n_held++;
+	s->n_held++;
+	set_busy(s, site, true);
+	return true;
+}
+
+/* The first flow of the account whose turn it is hangs there no more; with its last the account
+ * has no share. */
+static uint32_t let_go(struct schedule *s, struct site *site)
+{
+	struct share *sh = site->first;
+	struct held *h = pop_flow(sh);
+	uint32_t flow = h->flow;
+
+	free(h);
+	if (!sh->first) {
+		pop_share(site);
+		(void)map_remove(&s->shares, key_slice(&sh->key));
+		free(sh);
+	}
 	site->n_held--;
 	s->n_held--;
 	if (site->n_held < s->site_held_max / 2)
 		site->n_overflow = 0;
 	set_busy(s, site, site->first);
-	h->next = NULL;
-	return h;
-}
-
-static void push(struct schedule *s, struct site *site, struct held *h)
-{
-	if (site->last)
-		site->last->next = h;
-	else
-		site->first = h;
-	site->last = h;
-	site->n_held++;
-	s->n_held++;
-	set_busy(s, site, true);
+	return flow;
 }
 
 static void park_first(struct schedule *s, struct site *site, uint64_t not_before_ms)
 {
-	struct held *h = pop(s, site);
+	uint32_t flow = let_go(s, site);
 
-	s->backend->park(s->spool, &h->dest, not_before_ms);
-	free(h);
+	s->backend->park(s->spool, flow, not_before_ms);
 }
 
 static void park_all(struct schedule *s, struct site *site, uint64_t not_before_ms)
@@ -126,6 +213,7 @@ void schedule_free(struct schedule *s)
 	while (s->first_busy)
 		park_all(s, s->first_busy, 0);
 	sites_free(s->sites);
+	map_done(&s->shares);
 	free(s->fixed);
 	free(s);
 }
@@ -154,7 +242,7 @@ static struct site *site_of(struct schedule *s, const struct route *route, struc
 
 static uint64_t park(struct schedule *s, const struct spool_dest *dest, uint64_t not_before_ms)
 {
-	s->backend->park(s->spool, dest, not_before_ms);
+	s->backend->park(s->spool, dest->flow, not_before_ms);
 	return not_before_ms;
 }
 
@@ -163,13 +251,19 @@ static uint64_t portion_ms(size_t *n)
 	return PORTION_MS * ((*n)++ / PORTION);
 }
 
+/* One flow of an account is always welcome: else those of another could keep it out for ever. */
+static bool has_room(const struct schedule *s, const struct site *site, uint64_t account)
+{
+	return (site->n_held < s->site_held_max && s->n_held < s->held_max) ||
+	       !share_of(s, site, account);
+}
+
 /* Returns when the spool has it again, UINT64_MAX: it hangs at its site. */
 static uint64_t hang_up(struct schedule *s, const struct spool_dest *dest, uint64_t now_ms)
 {
 	struct slice name = slice(dest->name, dest->n);
 	const struct route *route = route_for(s->routes, name);
 	struct site *site = route ? site_of(s, route, name, now_ms) : NULL;
-	struct held *h;
 
 	/* No route: the configuration changed under a queued message. It stays in the spool and is
 	 * looked at again. */
@@ -180,15 +274,10 @@ static uint64_t hang_up(struct schedule *s, const struct spool_dest *dest, uint6
 	s->n_homeless = 0;
 	if (site->not_before_ms > now_ms)
 		return park(s, dest, site->not_before_ms);
-	if (site->n_held >= s->site_held_max || s->n_held >= s->held_max)
+	if (!has_room(s, site, dest->account))
 		return park(s, dest, now_ms + PORTION_MS + portion_ms(&site->n_overflow));
-	h = malloc(sizeof *h);
-	if (!h)
+	if (!hold(s, site, dest->account, dest->flow))
 		return park(s, dest, now_ms + NO_MEMORY_MS);
-	h->next = NULL;
-	h->taken = 0;
-	h->dest = *dest;
-	push(s, site, h);
 	return UINT64_MAX;
 }
 
@@ -244,17 +333,21 @@ bool schedule_take(struct schedule *s, struct site *site, uint64_t now_ms, struc
 		return false;
 	}
 	while (site->first) {
-		struct held *h = site->first;
-		bool more, taken = s->backend->take(s->spool, &h->dest, now_ms, ret, 1, &more) == 1;
+		struct share *sh = site->first;
+		struct held *h = sh->first;
+		bool more, taken = s->backend->take(s->spool, h->flow, now_ms, ret, 1, &more) == 1;
+		bool stays = more || h->next; /* the account */
 
 		/* Nothing stands here that is not due: a connection opened for it had none to
-		 * carry. */
+		 * carry. What is held meanwhile goes when it is looked at. */
 		if (!more) {
 			park_first(s, site, 0);
 		} else if (++h->taken >= TURN && h->next) {
 			h->taken = 0;
-			push(s, site, pop(s, site));
+			push_flow(sh, pop_flow(sh));
 		}
+		if (taken && stays)
+			push_share(site, pop_share(site));
 		if (taken)
 			return true;
 	}
@@ -294,8 +387,13 @@ void schedule_resolved(struct schedule *s, struct site *unresolved, const struct
 	sites_learn(s->sites, unresolved->name, site, ttl_ms, now_ms);
 	if (site->not_before_ms > now_ms)
 		park_all(s, unresolved, site->not_before_ms);
-	while (unresolved->first)
-		push(s, site, pop(s, unresolved));
+	while (unresolved->first) {
+		uint64_t account = unresolved->first->key.account;
+		uint32_t flow = let_go(s, unresolved);
+
+		if (!hold(s, site, account, flow))
+			s->backend->park(s->spool, flow, now_ms + NO_MEMORY_MS);
+	}
 }
 
 struct site *schedule_site(const struct schedule *s, const struct site *after)

@@ -1,16 +1,20 @@
 /* relay/schedule.h -- what is attempted next, and where.
  *
- * The schedule pulls due destinations from the spool, hangs each on its site (relay/site.h), and
+ * The schedule pulls flows with work due from the spool, hangs each on its site (relay/site.h), and
  * hands deliveries one by one to whoever has a connection to that site. A site that fails is left
- * alone for a growing time, and with it all its destinations: they go back into the spool parked,
- * so a dead site's backlog costs a live site nothing.
+ * alone for a growing time, and with it all its flows: they go back into the spool parked, so a
+ * dead site's backlog costs a live site nothing.
+ *
+ * Inside a site the accounts take turns, one delivery each; and inside an account its flows, some
+ * deliveries each. So a delivery of an account that has one waits for at most one of each other
+ * account that has work there, however much that is.
  *
  * A destination of an MX route waits at a site of its own until its hosts are known: the driver
  * looks them up and says schedule_resolved(), or what it says of a site that failed.
  *
- * Invariants: every destination the schedule holds (spool next) is parked again; it holds no
- * tickets. Destinations held are bounded, all together and for each site: the others come again
- * soon. One thread owns it. Times are Unix milliseconds and a parameter. */
+ * Invariants: every flow the schedule holds (spool next) is parked again; it holds no tickets.
+ * Flows held are bounded, all together and for each site, but for one of each account: the others
+ * come again soon. One thread owns it. Times are Unix milliseconds and a parameter. */
 #ifndef RELAY_SCHEDULE_H
 #define RELAY_SCHEDULE_H
 
@@ -26,7 +30,7 @@ struct schedule_conf {
 	uint64_t hash_key[2];      /* random */
 	/* At most; 0: the standard */
 	size_t sites;     /* 20,000 */
-	size_t held;      /* destinations taken out of the spool: 65,536 */
+	size_t held;      /* flows taken out of the spool: 65,536 */
 	size_t site_held; /* of one site: 16,384 */
 };
 

@@ -62,8 +62,9 @@ static int end(void **state)
 	return 0;
 }
 
-/* A message of one recipient; its account is its number, from 1. */
-static unsigned put(struct fix *f, const char *dest, uint64_t due_ms)
+/* A message of one recipient; its number, from 1, is in its id. */
+static unsigned put_from(struct fix *f, uint64_t account, const char *key, const char *dest,
+			 uint64_t due_ms)
 {
 	unsigned n = ++f->puts;
 	/* The end of an id is what the spool's index takes for random. */
@@ -73,7 +74,8 @@ static unsigned put(struct fix *f, const char *dest, uint64_t due_ms)
 	struct spool_rcpt rcpt = { .path = S("x@y.test") };
 	struct slice dests[] = { slice_str(dest) };
 	struct spool_envelope env = { .id = id_make(T0, random),
-				      .account = n,
+				      .account = account,
+				      .key_id = slice_str(key),
 				      .accepted_ms = T0,
 				      .rcpts = &rcpt,
 				      .n_rcpts = 1,
@@ -88,6 +90,16 @@ static unsigned put(struct fix *f, const char *dest, uint64_t due_ms)
 	assert_true(b->commit(f->spool, ops, 1, NULL));
 	assert_int_equal(op.result, SPOOL_OK);
 	return n;
+}
+
+static unsigned put(struct fix *f, const char *dest, uint64_t due_ms)
+{
+	return put_from(f, 7, "k", dest, due_ms);
+}
+
+static unsigned number_of(struct id id)
+{
+	return (unsigned)id.b[13] << 16 | (unsigned)id.b[14] << 8 | id.b[15];
 }
 
 static void put_many(struct fix *f, const char *dest, unsigned n)
@@ -131,7 +143,7 @@ static unsigned take(struct fix *f, struct site *site, uint64_t now_ms, struct i
 		return 0;
 	if (ret_id)
 		*ret_id = t.id;
-	return (unsigned)t.account;
+	return number_of(t.id);
 }
 
 static void nothing_is_due(void **state)
@@ -203,7 +215,7 @@ static void what_is_gone_wants_nothing(void **state)
 	put(f, "a.test", T0);
 	schedule_refill(f->s, T0);
 	site = schedule_wants(f->s, T0);
-	assert_int_equal(b->list(f->spool, &any, NULL, &row, 1), 1);
+	assert_int_equal(spool_list(b, f->spool, &any, NULL, &row, 1), 1);
 	settle(f, row.id, 0);
 	assert_int_equal(take(f, site, T0, NULL), 0);
 	assert_false(schedule_has(site, T0));
@@ -433,7 +445,8 @@ static void without_memory_it_waits_a_moment(void **state)
 	struct fix *f = *state;
 	size_t at;
 
-	for (at = 1; at <= 4; at++) { /* the site, and the way to it twice; what it holds */
+	/* The site, and the way to it twice; the flow; the account, and the way to it twice. */
+	for (at = 1; at <= 7; at++) {
 		uint64_t now = T0 + at * 10000;
 
 		put(f, "a.test", now);
@@ -441,17 +454,17 @@ static void without_memory_it_waits_a_moment(void **state)
 		assert_int_equal(schedule_refill(f->s, now), now + 1000);
 		assert_true(memory_failed());
 		assert_null(schedule_wants(f->s, now));
-		assert_int_equal(schedule_site(f->s, NULL) != NULL, at == 4);
+		assert_int_equal(schedule_site(f->s, NULL) != NULL, at >= 4);
 		assert_int_equal(schedule_refill(f->s, now + 999), now + 1000);
-		if (at == 4)
+		if (at == 7)
 			break;
 		schedule_free(f->s);
 		f->s = schedule_new(b, f->spool, &routes, &conf);
 		assert_non_null(f->s);
 	}
 	memory_fails_at(0);
-	assert_int_equal(schedule_refill(f->s, T0 + 41000), UINT64_MAX);
-	assert_int_equal(take(f, site_named(f, "a"), T0 + 41000, NULL) != 0, true);
+	assert_int_equal(schedule_refill(f->s, T0 + 71000), UINT64_MAX);
+	assert_int_equal(take(f, site_named(f, "a"), T0 + 71000, NULL) != 0, true);
 	for (at = 1; at <= 3; at++) {
 		memory_fails_at(at);
 		assert_null(schedule_new(b, f->spool, &routes, &conf));
@@ -732,6 +745,121 @@ static void sites_are_bounded(void **state)
 	assert_null(schedule_site(f->s, NULL));
 }
 
+/* The bound of the header: an account with one message waits for one of each other account. */
+static void accounts_take_turns(void **state)
+{
+	const unsigned many = 5000, others = 3;
+	struct fix *f = *state;
+	unsigned mine, turn[8] = { 0 };
+	struct spool_ticket t;
+	struct site *site;
+	char dest[32];
+
+	/* One account has a long queue to one destination, with two keys; another has one message
+	 * each to many destinations; a third has few. All of it is older. */
+	for (unsigned i = 0; i < many; i++)
+		put_from(f, 1, i % 2 ? "k" : "l", "a.test", T0 - 1000);
+	for (unsigned i = 0; i < many / 2; i++) {
+		snprintf(dest, sizeof dest, "d%u.a.test", i);
+		put_from(f, 2, "k", dest, T0 - 1000);
+	}
+	put_from(f, 3, "k", "a.test", T0 - 1000);
+	put_from(f, 3, "k", "b.a.test", T0 - 1000);
+	schedule_refill(f->s, T0);
+	site = site_named(f, "a");
+	for (unsigned i = 0; i < 50; i++)
+		assert_int_not_equal(take(f, site, T0, NULL), 0);
+	mine = put_from(f, 4, "k", "z.a.test", T0);
+	schedule_refill(f->s, T0);
+	for (unsigned i = 0; i <= others; i++) {
+		assert_true(schedule_take(f->s, site, T0, &t));
+		if (number_of(t.id) == mine)
+			break;
+		assert_int_not_equal(i, others); /* its turn has come by now */
+	}
+	/* And then those that have work share evenly. */
+	for (unsigned i = 0; i < 1000; i++) { /* account 3 may have one left */
+		assert_true(schedule_take(f->s, site, T0, &t));
+		turn[t.account]++;
+	}
+	assert_in_range(turn[1], 499, 500);
+	assert_in_range(turn[2], 499, 500);
+}
+
+/* As many flows as you like of one account are pulled beside, not before, another's. */
+static void flows_do_not_crowd_out(void **state)
+{
+	const unsigned many = 3 * 4096;
+	struct fix *f = *state;
+	struct spool_ticket t;
+	struct site *site;
+	char dest[32];
+
+	for (unsigned i = 0; i < many; i++) {
+		snprintf(dest, sizeof dest, "d%u.a.test", i);
+		put_from(f, 1, "k", dest, T0 - 1000);
+	}
+	put_from(f, 2, "k", "z.a.test", T0);
+	assert_int_equal(schedule_refill(f->s, T0), T0 - 1000);
+	site = site_named(f, "a");
+	assert_true(schedule_take(f->s, site, T0, &t));
+	assert_int_equal(t.account, 1);
+	assert_true(schedule_take(f->s, site, T0, &t));
+	assert_int_equal(t.account, 2);
+}
+
+/* Nor do they keep another's out when there is no room for more. */
+static void a_newcomer_finds_room(void **state)
+{
+	struct fix *f = *state;
+	struct spool_ticket t;
+	char dest[32];
+
+	begin_small(f);
+	for (unsigned i = 0; i < 300; i++) {
+		snprintf(dest, sizeof dest, "d%u.a.test", i);
+		put_from(f, 1, "k", dest, T0 - 1000);
+	}
+	schedule_refill(f->s, T0);
+	assert_int_equal(site_named(f, "a")->n_held, 80);
+	put_from(f, 2, "k", "x.a.test", T0);
+	put_from(f, 2, "k", "y.a.test", T0);
+	schedule_refill(f->s, T0);
+	assert_int_equal(site_named(f, "a")->n_held, 81);
+	assert_true(schedule_take(f->s, site_named(f, "a"), T0, &t));
+	assert_true(schedule_take(f->s, site_named(f, "a"), T0, &t));
+	assert_int_equal(t.account, 2);
+}
+
+/* What is held while it hangs at its site is not handed out, and nobody else waits for it. */
+static void held_at_the_site(void **state)
+{
+	struct fix *f = *state;
+	struct spool_ticket t;
+	struct site *site;
+	unsigned n = 0;
+
+	put_from(f, 1, "k", "a.test", T0);
+	put_from(f, 1, "l", "a.test", T0);
+	put_from(f, 1, "l", "b.a.test", T0);
+	put_from(f, 2, "k", "a.test", T0);
+	schedule_refill(f->s, T0);
+	site = site_named(f, "a");
+	assert_true(b->hold(f->spool, 1, S("l"), true));
+	while (schedule_take(f->s, site, T0, &t))
+		n += (unsigned)t.account;
+	assert_int_equal(n, 3);
+	assert_int_equal(site->n_held, 0);
+	assert_int_equal(schedule_refill(f->s, T0 + 5000), UINT64_MAX);
+	assert_null(schedule_wants(f->s, T0 + 5000));
+	assert_true(b->hold(f->spool, 1, S("l"), false));
+	assert_int_equal(schedule_refill(f->s, T0 + 5000), UINT64_MAX);
+	assert_ptr_equal(schedule_wants(f->s, T0 + 5000), site);
+	assert_true(schedule_take(f->s, site, T0 + 5000, &t));
+	assert_true(schedule_take(f->s, site, T0 + 5000, &t));
+	assert_false(schedule_take(f->s, site, T0 + 5000, &t));
+}
+
 /* ---- random work against a list of what is where ---- */
 
 #define MODEL_MAX 600
@@ -745,6 +873,8 @@ struct model {
 	enum where at[MODEL_MAX + 1];
 	const struct route *route[MODEL_MAX + 1];
 	uint64_t due[MODEL_MAX + 1];
+	uint8_t account[MODEL_MAX + 1];
+	bool held[4]; /* accounts */
 	struct spool_ticket ticket[MODEL_MAX + 1];
 };
 
@@ -760,8 +890,10 @@ static void model_put(struct model *m)
 					     "x.b.test", "c.test",   "y.c.test" };
 	const char *dest = dests[dice(m, LEN(dests))];
 	uint64_t due = m->now + dice(m, 3) * 700;
-	unsigned n = put(m->f, dest, due);
+	uint8_t account = (uint8_t)dice(m, 4);
+	unsigned n = put_from(m->f, account, dice(m, 2) ? "k" : "l", dest, due);
 
+	m->account[n] = account;
 	m->at[n] = WAITING;
 	m->due[n] = due;
 	m->route[n] = route_for(&routes, slice_str(dest));
@@ -771,15 +903,18 @@ static void model_take(struct model *m, struct site *site)
 {
 	struct spool_ticket t;
 	uint64_t not_before = site->not_before_ms;
+	unsigned n;
 
 	if (!schedule_take(m->f->s, site, m->now, &t))
 		return;
+	n = number_of(t.id);
 	assert_true(not_before <= m->now);
-	assert_int_equal(m->at[t.account], WAITING);
-	assert_ptr_equal(m->route[t.account], site->route);
-	assert_true(m->due[t.account] <= m->now);
-	m->at[t.account] = IN_HAND;
-	m->ticket[t.account] = t;
+	assert_int_equal(m->at[n], WAITING);
+	assert_ptr_equal(m->route[n], site->route);
+	assert_true(m->due[n] <= m->now);
+	assert_false(m->held[m->account[n]]);
+	m->at[n] = IN_HAND;
+	m->ticket[n] = t;
 }
 
 /* What is in hand is delivered, deferred or given back. */
@@ -802,7 +937,7 @@ static void model_step(struct model *m)
 	struct site *site = NULL;
 	unsigned n;
 
-	switch (dice(m, 8)) {
+	switch (dice(m, 9)) {
 	case 0:
 	case 1:
 		if (m->f->puts < MODEL_MAX)
@@ -834,6 +969,11 @@ static void model_step(struct model *m)
 		else if (site)
 			schedule_site_ok(site);
 		break;
+	case 8:
+		n = dice(m, 4);
+		m->held[n] = dice(m, 3) == 0;
+		assert_true(b->hold(m->f->spool, n, S(""), m->held[n]));
+		break;
 	}
 }
 
@@ -842,6 +982,10 @@ static void model_drain(struct model *m)
 {
 	size_t left = 1;
 
+	for (unsigned n = 0; n < 4; n++) {
+		m->held[n] = false;
+		assert_true(b->hold(m->f->spool, n, S(""), false));
+	}
 	for (unsigned round = 0; left; round++) {
 		struct site *site = NULL;
 		uint64_t next;
@@ -873,7 +1017,7 @@ static void nothing_is_lost_or_sent_twice(void **state)
 
 		assert_int_equal(begin(state), 0);
 		m = (struct model){ .f = *state, .seed = seed, .now = T0 };
-		for (int i = 0; i < 4000; i++)
+		for (int i = 0; i < 4500; i++)
 			model_step(&m);
 		assert_int_equal(m.f->puts, MODEL_MAX);
 		model_drain(&m);
@@ -911,6 +1055,10 @@ int schedule_tests(void)
 		T(a_charged_site_wants_nothing),
 		T(what_is_held_is_bounded),
 		T(sites_are_bounded),
+		T(accounts_take_turns),
+		T(flows_do_not_crowd_out),
+		T(a_newcomer_finds_room),
+		T(held_at_the_site),
 		cmocka_unit_test(nothing_is_lost_or_sent_twice),
 	};
 

@@ -19,7 +19,7 @@
 #define SITE_KNOWN_LEAST_MS 10000
 #define SITE_KNOWN_MOST_MS  3600000
 
-struct held;
+struct share;
 struct out; /* a connection, of whoever drives it */
 
 enum site_kind {
@@ -43,9 +43,9 @@ struct site {
 	char reason[240];                 /* of the last failure */
 	struct out *first_out, *last_out; /* the driver's list of its connections */
 	/* insiders */
-	struct held *first, *last;
-	size_t n_held, n_overflow;
-	bool busy; /* stands in the schedule's list of those that hold something */
+	struct share *first, *last; /* the accounts with work here; whose turn it is first */
+	size_t n_held, n_overflow;  /* flows */
+	bool busy;                  /* stands in the schedule's list of those that hold something */
 	struct site *busy_next, *busy_before;
 	struct site *next, *before; /* of all */
 	size_t n_known;             /* remembered answers that lead here */

@@ -182,6 +182,8 @@ static bool prepare(struct settle *s, const struct spool_envelope *env,
 						     &d->retry, deliver_random32())
 				   : 0,
 		.attempted = true,
+		.at_ms = clock_wall_ms(),
+		.remote = arena_dup(&s->arena, f->remote),
 	};
 	return true;
 }

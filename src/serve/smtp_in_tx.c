@@ -106,6 +106,7 @@ static void commit_done(struct job *job)
 		tx_answer(c, 452, "4.3.1", S("Insufficient system storage, try again later"));
 		break;
 	case SPOOL_GONE:
+	case SPOOL_BUSY:
 	case SPOOL_FAILED:
 		log_refused(c, 451, "spool_failed");
 		tx_answer(c, 451, "4.3.0", S("Cannot store the message now, try again later"));

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #define REPLY_MAX 512
+#define WHO_MAX   128
 
 static const char zeros[RECORD_ALIGN];
 
@@ -86,7 +87,7 @@ static void forget(struct spool *s, const struct pending *p)
 		MUST(e);
 		index_remove(s->index, e);
 	} else if (e) {
-		index_delivery(s->index, e, p->delivery)->flags &= (uint8_t)~DELIVERY_BUSY;
+		index_busy(s->index, e, p->delivery, false);
 	}
 	pthread_mutex_unlock(&s->lock);
 	if (p->named)
@@ -220,6 +221,7 @@ enum spool_result log_add_put(struct spool *s, struct spool_op *op, uint64_t *at
 	e->size = c->head.n + (in_file ? c->fd_bytes : c->body.n);
 	f.message = (struct index_message){ .id = e->id,
 					    .account = e->account,
+					    .key_id = e->key_id,
 					    .accepted_ms = e->accepted_ms,
 					    .size = e->size,
 					    .due_ms = op->due_ms,
@@ -275,6 +277,8 @@ static bool merge(struct spool *s, const struct spool_op *op, uint32_t n_rcpts,
 
 		if (!rcpt_may_change(was))
 			continue; /* what is settled stays settled */
+		if (op->by_hand && v.state == was)
+			continue; /* and what was said of it */
 		v.reply.n = v.reply.n < REPLY_MAX ? v.reply.n : REPLY_MAX;
 		v.told_delay |= old && old->told_delay;
 		*ret_changed |= v.state != was;
@@ -305,7 +309,8 @@ static bool add_state(struct spool *s, struct spool_op *op, const struct record_
 			  .delivery = st->delivery,
 			  .attempts = st->attempts,
 			  .pending = st->pending,
-			  .next_ms = st->next_ms };
+			  .next_ms = st->next_ms,
+			  .held = st->held_ms };
 
 	if (!pend)
 		return false;
@@ -319,7 +324,8 @@ static bool add_state(struct spool *s, struct spool_op *op, const struct record_
 				  .attempts = st->attempts,
 				  .left = st->pending,
 				  .failed = f.failed,
-				  .next_ms = st->next_ms };
+				  .next_ms = st->next_ms,
+				  .held = st->held_ms };
 	record_state_write(&s->meta, st);
 	fact_write(&s->new_facts, &f);
 	if (!end_record(s, RECORD_STATE, !op, from, S(""), S(""), at))
@@ -350,81 +356,134 @@ bool log_add_copy(struct spool *s, const struct record_header *h, struct slice m
 	return true;
 }
 
-static bool settle_known(struct spool *s, const struct spool_op *op, struct delivery *ret,
-			 uint32_t *ret_rcpts, bool *ret_wait)
+/* What the index knows of the delivery; one that can be settled now is from here on busy. */
+static bool settle_begin(struct spool *s, struct spool_op *op, struct delivery *ret,
+			 uint32_t *ret_rcpts)
 {
 	struct delivery *dl = NULL;
 	struct entry *e;
 	bool wait = false;
 
+	op->result = SPOOL_GONE;
 	pthread_mutex_lock(&s->lock);
 	e = index_find(s->index, op->id);
 	if (e && (dl = index_delivery(s->index, e, op->delivery))) {
 		wait = !index_published(s->index, e) || dl->flags & DELIVERY_BUSY;
+		op->result = SPOOL_FAILED;
 		*ret = *dl;
 		*ret_rcpts = e->n_rcpts;
 	}
+	/* Whoever attempts it decides about it; only to hold it goes beside that. */
+	if (dl && !wait && op->by_hand && dl->flags & DELIVERY_LEASED &&
+	    (op->n_verdicts || op->next_ms))
+		op->result = SPOOL_BUSY;
+	if (op->result == SPOOL_FAILED && !wait)
+		index_busy(s->index, e, op->delivery, true);
 	pthread_mutex_unlock(&s->lock);
-	*ret_wait = wait;
-	return dl;
+	return !wait;
 }
 
-static void set_busy(struct spool *s, const struct spool_op *op)
+static void settle_not(struct spool *s, const struct spool_op *op)
 {
 	struct entry *e;
 
 	pthread_mutex_lock(&s->lock);
 	e = index_find(s->index, op->id);
 	if (e)
-		index_delivery(s->index, e, op->delivery)->flags |= DELIVERY_BUSY;
+		index_busy(s->index, e, op->delivery, false);
 	pthread_mutex_unlock(&s->lock);
+}
+
+/* False: result says why. Its earlier state is in st, or nothing when there is none. */
+static bool read_before(struct spool *s, struct spool_op *op, const struct delivery *known,
+			struct record_state *st)
+{
+	struct err why = { .kind = ERR_DAMAGED };
+	const struct segment *seg;
+
+	if (!known->state.segment)
+		return true;
+	/* Without its earlier outcomes nobody could tell who has the message already. */
+	seg = log_segment(s, known->state.segment);
+	if (seg && log_read_state(seg, place_at(known->state), &s->scratch, st, &why))
+		return true;
+	op->result = SPOOL_FAILED;
+	if (why.kind == ERR_LATER)
+		return false;
+	op->result = SPOOL_GONE;
+	log_condemn(s, op->id, "an outcome that was recorded cannot be read");
+	return false;
+}
+
+static struct slice cut(struct slice text)
+{
+	return slice(text.p, text.n < WHO_MAX ? text.n : WHO_MAX);
+}
+
+/* What the operation says of attempt and hold. True: it changes the hold. */
+static bool stand(const struct spool_op *op, struct record_state *st, bool over)
+{
+	bool was = st->held_ms;
+
+	if (op->attempted) {
+		st->tried_ms = op->at_ms;
+		st->remote = cut(op->remote);
+	}
+	if (op->hold == HOLD_SET && !was) {
+		st->held_ms = op->at_ms ? op->at_ms : 1;
+		st->held_by = cut(op->by);
+	} else if (op->hold == HOLD_CLEAR) {
+		st->held_ms = 0;
+	}
+	if (!st->held_ms)
+		st->held_by = S("");
+	if (over) { /* nobody will ask */
+		st->tried_ms = st->held_ms = 0;
+		st->remote = st->held_by = S("");
+	}
+	return was != (st->held_ms != 0);
+}
+
+static enum spool_result settle(struct spool *s, struct spool_op *op, const struct delivery *known,
+				uint32_t n_rcpts, uint64_t *at)
+{
+	struct record_state st = { 0 };
+	bool changed = false, over;
+
+	for (uint32_t i = 0; i < op->n_verdicts; i++)
+		if (op->verdicts[i].rcpt >= n_rcpts)
+			return SPOOL_GONE;
+	if (!read_before(s, op, known, &st))
+		return op->result;
+	st.id = op->id;
+	st.delivery = op->delivery;
+	st.pending = known->pending;
+	st.attempts = known->attempts + op->attempted;
+	st.next_ms = op->by_hand && !op->next_ms ? known->next_ms : op->next_ms;
+	if (!merge(s, op, n_rcpts, &st, &changed))
+		return SPOOL_FAILED;
+	over = !st.pending;
+	for (uint32_t i = 0; over && i < st.n_verdicts; i++)
+		over = st.verdicts[i].state != RCPT_FAILED;
+	changed |= stand(op, &st, over);
+	/* By hand, something must be different then: a new time, or what was counted above. */
+	if (!changed && (op->by_hand ? !op->next_ms || !st.pending : !known->pending))
+		return SPOOL_GONE;
+	return add_state(s, op, &st, at) ? SPOOL_OK : SPOOL_FAILED;
 }
 
 bool log_add_settle(struct spool *s, struct spool_op *op, uint64_t *at)
 {
-	struct record_state st = { 0 };
 	struct delivery known = { 0 };
 	uint32_t n_rcpts = 0;
-	bool wait, changed = false;
 
-	op->result = SPOOL_GONE;
-	if (!settle_known(s, op, &known, &n_rcpts, &wait))
-		return true;
-	if (wait)
+	if (!settle_begin(s, op, &known, &n_rcpts))
 		return false;
-	for (uint32_t i = 0; i < op->n_verdicts; i++)
-		if (op->verdicts[i].rcpt >= n_rcpts)
-			return true;
-	/* Without its earlier outcomes nobody could tell who has the message already. */
-	if (known.state.segment) {
-		const struct segment *seg = log_segment(s, known.state.segment);
-		struct err why = { .kind = ERR_DAMAGED };
-
-		if (!seg || !log_read_state(seg, place_at(known.state), &s->scratch, &st, &why)) {
-			op->result = SPOOL_FAILED;
-			if (why.kind == ERR_LATER)
-				return true;
-			op->result = SPOOL_GONE;
-			log_condemn(s, op->id, "an outcome that was recorded cannot be read");
-			return true;
-		}
-	}
-	st.id = op->id;
-	st.delivery = op->delivery;
-	st.pending = known.pending;
-	st.attempts = known.attempts + op->attempted;
-	st.next_ms = op->next_ms;
-	op->result = SPOOL_FAILED;
-	if (!merge(s, op, n_rcpts, &st, &changed))
+	if (op->result != SPOOL_FAILED)
 		return true;
-	if (!known.pending && !changed) {
-		op->result = SPOOL_GONE;
-		return true;
-	}
-	if (!add_state(s, op, &st, at))
-		return true;
-	op->result = SPOOL_OK;
-	set_busy(s, op);
+	op->result = settle(s, op, &known, n_rcpts, at);
+	if (op->result != SPOOL_OK)
+		settle_not(s, op);
 	return true;
 }
 

@@ -124,7 +124,13 @@ static bool believe_state(struct spool *s, const struct pending *p)
 	if (!p->op)
 		return false;
 	dl->flags &= (uint8_t)~DELIVERY_BUSY;
-	if (!index_settle(s->index, e, p->delivery, p->attempts, p->next_ms, p->left, p->failed))
+	if (!index_settle(s->index, e, p->delivery,
+			  &(struct index_outcome){ .next_ms = p->next_ms,
+						   .attempts = p->attempts,
+						   .pending = p->left,
+						   .failed = p->failed,
+						   .held = p->held,
+						   .by_hand = p->op->by_hand }))
 		return false;
 	file = entry_in_file(s->index, e);
 	unlive(s, e->put);

@@ -343,21 +343,21 @@ static size_t seg_next(struct spool *s, uint64_t now_ms, struct spool_dest *out,
 	return n;
 }
 
-static size_t seg_take(struct spool *s, const struct spool_dest *d, uint64_t now_ms,
-		       struct spool_ticket *out, size_t max, bool *ret_more)
+static size_t seg_take(struct spool *s, uint32_t flow, uint64_t now_ms, struct spool_ticket *out,
+		       size_t max, bool *ret_more)
 {
 	size_t n;
 
 	pthread_mutex_lock(&s->lock);
-	n = index_take(s->index, d, now_ms, out, max, ret_more);
+	n = index_take(s->index, flow, now_ms, out, max, ret_more);
 	pthread_mutex_unlock(&s->lock);
 	return n;
 }
 
-static void seg_park(struct spool *s, const struct spool_dest *d, uint64_t not_before_ms)
+static void seg_park(struct spool *s, uint32_t flow, uint64_t not_before_ms)
 {
 	pthread_mutex_lock(&s->lock);
-	index_park(s->index, d, not_before_ms);
+	index_park(s->index, flow, not_before_ms);
 	pthread_mutex_unlock(&s->lock);
 }
 
@@ -368,13 +368,33 @@ static void seg_release(struct spool *s, const struct spool_ticket *t, uint64_t 
 	pthread_mutex_unlock(&s->lock);
 }
 
-static size_t seg_list(struct spool *s, const struct spool_filter *f, const struct id *after,
+static bool seg_hold(struct spool *s, uint64_t account, struct slice key_id, bool on)
+{
+	bool ok;
+
+	pthread_mutex_lock(&s->lock);
+	ok = index_hold(s->index, account, key_id, on);
+	pthread_mutex_unlock(&s->lock);
+	return ok;
+}
+
+static size_t seg_walk(struct spool *s, const struct spool_filter *f, uint64_t *at,
 		       struct spool_row *out, size_t max)
 {
 	size_t n;
 
 	pthread_mutex_lock(&s->lock);
-	n = index_list(s->index, f, after, out, max);
+	n = index_walk(s->index, f, at, out, max);
+	pthread_mutex_unlock(&s->lock);
+	return n;
+}
+
+static size_t seg_flows(struct spool *s, uint64_t *at, struct spool_flow *out, size_t max)
+{
+	size_t n;
+
+	pthread_mutex_lock(&s->lock);
+	n = index_flows(s->index, at, out, max);
 	pthread_mutex_unlock(&s->lock);
 	return n;
 }
@@ -414,8 +434,11 @@ const struct spool_backend spool_segments = {
 	.take = seg_take,
 	.park = seg_park,
 	.release = seg_release,
+	.hold = seg_hold,
 	.load = log_load,
-	.list = seg_list,
+	.look = log_look,
+	.walk = seg_walk,
+	.flows = seg_flows,
 	.count = seg_count,
 	.damaged = seg_damaged,
 };

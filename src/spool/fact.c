@@ -9,10 +9,10 @@
 #include <fcntl.h>
 #include <sys/stat.h>
 
-#define FORMAT         1
+#define FORMAT         2 /* 1: without keys; such a summary is made anew */
 #define SUMMARY_HEADER 56
 
-enum { FACT_MOVED = 1, FACT_FILE = 2 };
+enum { FACT_MOVED = 1, FACT_FILE = 2, FACT_HELD = 4 };
 
 uint32_t *fact_rcpts(const struct spool_envelope *e, struct arena *a)
 {
@@ -40,6 +40,7 @@ static bool put_of_record(const struct record_header *h, struct slice meta, stru
 			return false;
 	*m = (struct index_message){ .id = p.envelope.id,
 				     .account = p.envelope.account,
+				     .key_id = p.envelope.key_id,
 				     .accepted_ms = p.envelope.accepted_ms,
 				     .due_ms = p.due_ms,
 				     .size = p.body_in_file ? p.head_bytes + p.file_bytes
@@ -63,6 +64,7 @@ static bool state_of_record(struct slice meta, struct arena *a, struct fact *f)
 	f->attempts = st.attempts;
 	f->pending = st.pending;
 	f->next_ms = st.next_ms;
+	f->held = st.held_ms;
 	f->failed = 0;
 	for (uint32_t i = 0; i < st.n_verdicts; i++)
 		f->failed += st.verdicts[i].state == RCPT_FAILED;
@@ -89,7 +91,10 @@ void fact_write(struct buf *b, const struct fact *f)
 	const struct index_message *m = &f->message;
 
 	put_int(b, (uint64_t)f->type, 1);
-	put_int(b, (f->moved ? FACT_MOVED : 0u) | (m->file ? FACT_FILE : 0u), 1);
+	put_int(b,
+		(f->moved ? FACT_MOVED : 0u) | (m->file ? FACT_FILE : 0u) |
+		    (f->held ? FACT_HELD : 0u),
+		1);
 	put_int(b, f->at, 8);
 	if (f->type == RECORD_STATE) {
 		buf_add(b, slice(f->id.b, sizeof f->id.b));
@@ -102,6 +107,7 @@ void fact_write(struct buf *b, const struct fact *f)
 	}
 	buf_add(b, slice(m->id.b, sizeof m->id.b));
 	put_int(b, m->account, 8);
+	put_text(b, m->key_id);
 	put_int(b, m->accepted_ms, 8);
 	put_int(b, m->due_ms, 8);
 	put_int(b, m->size, 8);
@@ -119,7 +125,7 @@ static bool read_put(struct slice *in, struct arena *a, struct index_message *m)
 	uint32_t *rcpts;
 	uint64_t all = 0;
 
-	if (!get_id(in, &m->id) || !get_int(in, 8, &m->account) ||
+	if (!get_id(in, &m->id) || !get_int(in, 8, &m->account) || !get_text(in, &m->key_id) ||
 	    !get_int(in, 8, &m->accepted_ms) || !get_int(in, 8, &m->due_ms) ||
 	    !get_int(in, 8, &m->size) || !get_u32(in, &m->n_rcpts) ||
 	    !get_u32(in, &m->n_deliveries) || m->n_deliveries > in->n / 6)
@@ -146,6 +152,7 @@ bool fact_read(struct slice *in, struct arena *a, struct fact *ret)
 	f.type = (enum record_type)type;
 	f.moved = flags & FACT_MOVED;
 	f.message.file = flags & FACT_FILE;
+	f.held = flags & FACT_HELD;
 	if (f.type == RECORD_PUT ? !read_put(in, a, &f.message)
 				 : !get_id(in, &f.id) || !get_u32(in, &f.delivery) ||
 				       !get_u32(in, &f.attempts) || !get_u32(in, &f.pending) ||

@@ -17,6 +17,7 @@ struct fact {
 	struct id id;                 /* RECORD_STATE, and what follows */
 	uint32_t delivery, attempts, pending, failed;
 	uint64_t next_ms;
+	bool held;
 };
 
 /* From a record that was found sound. False: it makes no sense, or (arena->failed) no memory. */

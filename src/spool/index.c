@@ -85,181 +85,96 @@ struct entry *index_find(const struct index *x, struct id id)
 	return x->by_id[i] == NONE ? NULL : entry_at(x, x->by_id[i]);
 }
 
-/* -- destinations -- */
+/* -- what is due in a flow -- */
 
-static bool dest_room(struct index *x)
+static void due_put_at(struct index *x, struct flow *f, uint32_t at, uint32_t ref)
 {
-	uint32_t cap = x->cap_dest ? x->cap_dest * 2 : 64;
-	struct heap_node **nodes;
-	struct dest **dest;
-	uint32_t *free_dest;
-
-	if (x->n_free_dest || x->n_dest < x->cap_dest)
-		return true;
-	dest = realloc(x->dest, cap * sizeof(struct dest *));
-	if (!dest)
-		return false;
-	x->dest = dest;
-	free_dest = realloc(x->free_dest, cap * sizeof *free_dest);
-	if (!free_dest)
-		return false;
-	x->free_dest = free_dest;
-	/* Putting a destination into the heap can then not fail. */
-	if (x->dests.cap < cap) {
-		nodes = realloc(x->dests.nodes, cap * sizeof(struct heap_node *));
-		if (!nodes)
-			return false;
-		x->dests.nodes = nodes;
-		x->dests.cap = cap;
-	}
-	x->cap_dest = cap;
-	return true;
-}
-
-static struct dest *dest_make(struct index *x, struct slice name)
-{
-	struct dest *d = map_get(&x->names, name);
-
-	if (d || !dest_room(x))
-		return d;
-	d = calloc(1, sizeof *d + name.n);
-	if (!d)
-		return NULL;
-	d->node.at = HEAP_OUT;
-	d->name_n = (uint16_t)name.n;
-	if (name.n)
-		memcpy(d->name, name.p, name.n);
-	if (!map_put(&x->names, name, d)) {
-		free(d);
-		return NULL;
-	}
-	d->number = x->n_free_dest ? x->free_dest[--x->n_free_dest] : x->n_dest++;
-	x->dest[d->number] = d;
-	return d;
-}
-
-/* Where the destination belongs among those that wait for their time; and out, without use. */
-void index_dest_place(struct index *x, struct dest *d)
-{
-	uint64_t due;
-
-	if (!d->refs && !d->held) {
-		heap_remove(&x->dests, &d->node);
-		map_remove(&x->names, slice(d->name, d->name_n));
-		x->dest[d->number] = NULL;
-		x->free_dest[x->n_free_dest++] = d->number;
-		free(d->due);
-		free(d);
-		return;
-	}
-	if (d->held || !d->n) {
-		heap_remove(&x->dests, &d->node);
-		return;
-	}
-	due = delivery_at(x, d->due[0])->next_ms;
-	/* Room was made for it with the destination. */
-	MUST(heap_set(&x->dests, &d->node, due > d->not_before_ms ? due : d->not_before_ms));
-}
-
-/* -- what is due at a destination -- */
-
-static void due_put_at(struct index *x, struct dest *d, uint32_t at, uint32_t ref)
-{
-	d->due[at] = ref;
+	f->due[at] = ref;
 	delivery_at(x, ref)->at = at;
 }
 
-static void due_up(struct index *x, struct dest *d, uint32_t at, uint32_t ref)
+static void due_up(struct index *x, struct flow *f, uint32_t at, uint32_t ref)
 {
 	uint64_t key = delivery_at(x, ref)->next_ms;
 
-	while (at && delivery_at(x, d->due[(at - 1) / 2])->next_ms > key) {
-		due_put_at(x, d, at, d->due[(at - 1) / 2]);
+	while (at && delivery_at(x, f->due[(at - 1) / 2])->next_ms > key) {
+		due_put_at(x, f, at, f->due[(at - 1) / 2]);
 		at = (at - 1) / 2;
 	}
-	due_put_at(x, d, at, ref);
+	due_put_at(x, f, at, ref);
 }
 
-static void due_down(struct index *x, struct dest *d, uint32_t at, uint32_t ref)
+static void due_down(struct index *x, struct flow *f, uint32_t at, uint32_t ref)
 {
 	uint64_t key = delivery_at(x, ref)->next_ms;
 
 	for (;;) {
 		uint32_t child = at * 2 + 1;
 
-		if (child >= d->n)
+		if (child >= f->n)
 			break;
-		if (child + 1 < d->n && delivery_at(x, d->due[child + 1])->next_ms <
-					    delivery_at(x, d->due[child])->next_ms)
+		if (child + 1 < f->n && delivery_at(x, f->due[child + 1])->next_ms <
+					    delivery_at(x, f->due[child])->next_ms)
 			child++;
-		if (delivery_at(x, d->due[child])->next_ms >= key)
+		if (delivery_at(x, f->due[child])->next_ms >= key)
 			break;
-		due_put_at(x, d, at, d->due[child]);
+		due_put_at(x, f, at, f->due[child]);
 		at = child;
 	}
-	due_put_at(x, d, at, ref);
+	due_put_at(x, f, at, ref);
 }
 
-static void due_add(struct index *x, struct dest *d, uint32_t ref)
+static void due_add(struct index *x, struct flow *f, uint32_t ref)
 {
-	MUST(d->n < d->cap);
-	due_up(x, d, d->n++, ref);
+	MUST(f->n < f->cap);
+	due_up(x, f, f->n++, ref);
 }
 
-void index_due_remove(struct index *x, struct dest *d, uint32_t at)
+void index_due_remove(struct index *x, struct flow *f, uint32_t at)
 {
-	uint32_t gone = d->due[at], last = d->due[--d->n];
+	uint32_t gone = f->due[at], last = f->due[--f->n];
 
 	delivery_at(x, gone)->at = NONE;
-	if (at == d->n)
+	if (at == f->n)
 		return;
-	due_up(x, d, at, last);
-	due_down(x, d, delivery_at(x, last)->at, last);
+	due_up(x, f, at, last);
+	due_down(x, f, delivery_at(x, last)->at, last);
 }
 
 /* Room for every delivery that is or may become due exists before it is added: so a lease can end
  * without memory. */
-static bool due_reserve(struct dest *d)
+static bool due_reserve(struct flow *f)
 {
-	uint32_t cap = d->cap + d->cap / 2 + 1;
+	uint32_t cap = f->cap + f->cap / 2 + 1;
 	uint32_t *due;
 
-	if (d->refs < d->cap)
+	if (f->refs < f->cap)
 		return true;
-	due = realloc(d->due, cap * sizeof *due);
+	due = realloc(f->due, cap * sizeof *due);
 	if (!due)
 		return false;
-	d->due = due;
-	d->cap = cap;
+	f->due = due;
+	f->cap = cap;
 	return true;
 }
 
-static void due_shrink(struct dest *d)
+static void due_shrink(struct flow *f)
 {
 	uint32_t *due;
 
-	if (d->cap < 64 || d->refs >= d->cap / 4)
+	if (f->cap < 64 || f->refs >= f->cap / 4)
 		return;
-	due = realloc(d->due, d->cap / 2 * sizeof *due);
+	due = realloc(f->due, f->cap / 2 * sizeof *due);
 	if (!due)
 		return;
-	d->due = due;
-	d->cap /= 2;
+	f->due = due;
+	f->cap /= 2;
 }
 
-/* A delivery begins or ends to have pending recipients. */
-static void now_pending(struct index *x, struct dest *d)
+/* Nobody has it in hand, and it may be taken when its time has come. */
+static bool may_be_due(const struct delivery *dl)
 {
-	x->count.pending_deliveries++;
-	if (d->pending++ == 0)
-		x->count.destinations++;
-}
-
-static void not_pending(struct index *x, struct dest *d)
-{
-	x->count.pending_deliveries--;
-	if (--d->pending == 0)
-		x->count.destinations--;
+	return dl->pending && !(dl->flags & (DELIVERY_LEASED | DELIVERY_BUSY | DELIVERY_HELD));
 }
 
 /* -- messages -- */
@@ -272,7 +187,11 @@ struct index *index_new(const uint64_t hash_key[2])
 		return NULL;
 	slab_init(&x->entries, sizeof(struct entry));
 	slab_init(&x->multi, sizeof(struct multi));
-	map_init(&x->names, hash_key);
+	map_init(&x->dests, hash_key);
+	map_init(&x->origins, hash_key);
+	map_init(&x->pairs, hash_key);
+	map_init(&x->holds, hash_key);
+	x->line_end = &x->line;
 	return x;
 }
 
@@ -286,18 +205,10 @@ void index_free(struct index *x)
 	while ((e = index_each(x, &at)))
 		if (e->n_deliveries > 1)
 			free(e->u.many);
-	heap_done(&x->dests);
-	for (uint32_t i = 0; i < x->n_dest; i++)
-		if (x->dest[i]) {
-			free(x->dest[i]->due);
-			free(x->dest[i]);
-		}
-	map_done(&x->names);
+	index_flows_done(x);
 	slab_done(&x->entries);
 	slab_done(&x->multi);
 	free(x->by_id);
-	free(x->dest);
-	free(x->free_dest);
 	free(x);
 }
 
@@ -309,32 +220,32 @@ static uint8_t *flags_of(const struct index *x, struct entry *e)
 /* Ends what a delivery takes part in, lease, heap and counts. */
 static void delivery_out(struct index *x, struct delivery *dl)
 {
-	struct dest *d = x->dest[dl->dest];
+	struct flow *f = x->flow[dl->flow];
 
 	if (dl->flags & DELIVERY_LEASED)
 		x->count.leased--;
 	if (dl->at != NONE)
-		index_due_remove(x, d, dl->at);
-	d->refs--;
-	due_shrink(d);
-	index_dest_place(x, d);
+		index_due_remove(x, f, dl->at);
+	f->refs--;
+	due_shrink(f);
+	index_flow_place(x, f);
 }
 
 static bool add_delivery(struct index *x, struct delivery *dl, const struct index_message *m,
 			 uint32_t number)
 {
-	struct dest *d = dest_make(x, m->dests[number]);
+	struct flow *f = index_flow(x, m->account, m->key_id, m->dests[number]);
 
-	if (!d || !due_reserve(d)) {
-		if (d)
-			index_dest_place(x, d);
+	if (!f || !due_reserve(f)) {
+		if (f)
+			index_flow_place(x, f);
 		return false;
 	}
 	*dl = (struct delivery){ .next_ms = m->due_ms,
-				 .dest = d->number,
+				 .flow = f->number,
 				 .at = NONE,
 				 .pending = (uint16_t)m->rcpts[number] };
-	d->refs++;
+	f->refs++;
 	return true;
 }
 
@@ -382,7 +293,6 @@ struct entry *index_add(struct index *x, const struct index_message *m)
 		return NULL;
 	e = entry_at(x, entry);
 	*e = (struct entry){ .id = m->id,
-			     .account = m->account,
 			     .put = m->put,
 			     .size_low = (uint32_t)m->size,
 			     .size_high = (uint16_t)(m->size >> 32),
@@ -391,6 +301,7 @@ struct entry *index_add(struct index *x, const struct index_message *m)
 			     .n_rcpts = (uint16_t)m->n_rcpts,
 			     .n_deliveries = (uint16_t)m->n_deliveries };
 	if (m->n_deliveries == 1 ? !add_delivery(x, &e->u.one, m, 0) : !add_many(x, e, entry, m)) {
+		e->n_deliveries = 0;
 		slab_drop(&x->entries, entry);
 		return NULL;
 	}
@@ -424,11 +335,11 @@ void index_publish(struct index *x, struct entry *e)
 	if (entry_in_file(x, e))
 		x->file_bytes += entry_size(e);
 	for (uint32_t i = 0; i < e->n_deliveries; i++) {
-		struct dest *d = x->dest[index_delivery(x, e, i)->dest];
+		struct flow *f = x->flow[index_delivery(x, e, i)->flow];
 
-		now_pending(x, d);
-		due_add(x, d, ref_of(x, e, i));
-		index_dest_place(x, d);
+		index_flow_pending(x, f, 1);
+		due_add(x, f, ref_of(x, e, i));
+		index_flow_place(x, f);
 	}
 }
 
@@ -450,8 +361,10 @@ void index_remove(struct index *x, struct entry *e)
 
 		if (published) {
 			x->count.failed_rcpts -= dl->failed;
+			if (dl->flags & DELIVERY_HELD && dl->pending)
+				x->count.held--;
 			if (dl->pending)
-				not_pending(x, x->dest[dl->dest]);
+				index_flow_pending(x, x->flow[dl->flow], -1);
 		}
 		delivery_out(x, dl);
 		if (e->n_deliveries > 1)
@@ -460,6 +373,7 @@ void index_remove(struct index *x, struct entry *e)
 	if (e->n_deliveries > 1)
 		free(e->u.many);
 	by_id_remove(x, slot);
+	e->n_deliveries = 0; /* a walk passes it over */
 	slab_drop(&x->entries, entry);
 }
 
@@ -476,35 +390,61 @@ static bool complete(const struct index *x, struct entry *e)
 	return true;
 }
 
-bool index_settle(struct index *x, struct entry *e, uint32_t number, uint32_t attempts,
-		  uint64_t next_ms, uint32_t pending, uint32_t failed)
+static bool counts_as_held(const struct delivery *dl)
+{
+	return dl->flags & DELIVERY_HELD && dl->pending;
+}
+
+/* Puts a delivery where it belongs after something about it has changed. */
+static void delivery_place(struct index *x, struct entry *e, uint32_t number, struct delivery *dl)
+{
+	struct flow *f = x->flow[dl->flow];
+
+	if (dl->at != NONE)
+		index_due_remove(x, f, dl->at);
+	if (may_be_due(dl))
+		due_add(x, f, ref_of(x, e, number));
+	index_flow_place(x, f);
+}
+
+void index_busy(struct index *x, struct entry *e, uint32_t number, bool on)
 {
 	struct delivery *dl = index_delivery(x, e, number);
-	struct dest *d = x->dest[dl->dest];
 
-	if (dl->flags & DELIVERY_LEASED)
+	dl->flags = (uint8_t)(on ? dl->flags | DELIVERY_BUSY : dl->flags & ~DELIVERY_BUSY);
+	/* One that is leased is in no heap, before and after. */
+	if (!(dl->flags & DELIVERY_LEASED))
+		delivery_place(x, e, number, dl);
+}
+
+bool index_settle(struct index *x, struct entry *e, uint32_t number, const struct index_outcome *o)
+{
+	struct delivery *dl = index_delivery(x, e, number);
+	struct flow *f = x->flow[dl->flow];
+
+	if (dl->flags & DELIVERY_LEASED && !o->by_hand) {
 		x->count.leased--;
-	dl->flags &= (uint8_t)~DELIVERY_LEASED;
-	if (dl->at != NONE)
-		index_due_remove(x, d, dl->at);
-	if (dl->pending && !pending) {
-		not_pending(x, d);
-		if (e->n_deliveries > 1)
-			e->u.many->open--;
-	} else if (!dl->pending && pending) {
-		now_pending(x, d);
-		if (e->n_deliveries > 1)
-			e->u.many->open++;
+		dl->flags &= (uint8_t)~DELIVERY_LEASED;
 	}
-	x->count.failed_rcpts += failed;
+	if (!dl->pending != !o->pending) {
+		index_flow_pending(x, f, o->pending ? 1 : -1);
+		if (e->n_deliveries > 1)
+			e->u.many->open += o->pending ? 1 : UINT32_MAX;
+	}
+	x->count.held -= counts_as_held(dl);
+	x->count.failed_rcpts += o->failed;
 	x->count.failed_rcpts -= dl->failed;
-	dl->failed = (uint16_t)failed;
-	dl->attempts = (uint16_t)(attempts < UINT16_MAX ? attempts : UINT16_MAX);
-	dl->pending = (uint16_t)pending;
-	dl->next_ms = pending ? next_ms : UINT64_MAX;
-	if (pending)
-		due_add(x, d, ref_of(x, e, number));
-	index_dest_place(x, d);
+	dl->failed = (uint16_t)o->failed;
+	dl->attempts = (uint16_t)(o->attempts < UINT16_MAX ? o->attempts : UINT16_MAX);
+	dl->pending = (uint16_t)o->pending;
+	dl->next_ms = o->pending ? o->next_ms : UINT64_MAX;
+	dl->flags = (uint8_t)(o->held ? dl->flags | DELIVERY_HELD : dl->flags & ~DELIVERY_HELD);
+	x->count.held += counts_as_held(dl);
+	/* Its place goes by what was changed here. */
+	if (dl->at != NONE || may_be_due(dl))
+		delivery_place(x, e, number, dl);
+	else
+		index_flow_place(x, f);
 	return complete(x, e);
 }
 
@@ -529,10 +469,10 @@ uint64_t index_memory(const struct index *x)
 {
 	uint64_t n = x->entries.bytes + x->multi.bytes + x->by_id_cap * sizeof *x->by_id;
 
-	for (uint32_t i = 0; i < x->n_dest; i++)
-		if (x->dest[i])
-			n += sizeof *x->dest[i] + x->dest[i]->name_n +
-			     x->dest[i]->cap * sizeof(uint32_t);
+	for (uint32_t i = 0; i < x->n_flow; i++)
+		if (x->flow[i])
+			n += sizeof *x->flow[i] + x->flow[i]->dest->name_n +
+			     x->flow[i]->cap * sizeof(uint32_t);
 	return n;
 }
 

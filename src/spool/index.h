@@ -25,13 +25,13 @@ struct place {
 	uint32_t at;      /* offset in units of RECORD_ALIGN */
 };
 
-enum { DELIVERY_LEASED = 1, DELIVERY_BUSY = 2 /* in the commit under way */ };
+enum { DELIVERY_LEASED = 1, DELIVERY_BUSY = 2 /* in the commit under way */, DELIVERY_HELD = 4 };
 
 struct delivery {
 	uint64_t next_ms;
 	struct place state; /* of its last RECORD_STATE */
-	uint32_t dest;      /* insiders */
-	uint32_t at;        /* insiders: place in its destination's heap */
+	uint32_t flow;      /* insiders */
+	uint32_t at;        /* insiders: place in its flow's heap */
 	uint16_t pending, failed;
 	uint16_t attempts; /* stays at its largest value */
 	uint8_t flags;
@@ -42,7 +42,6 @@ struct delivery_list;
 
 struct entry {
 	struct id id;
-	uint64_t account;
 	struct place put;
 	union {
 		struct delivery one; /* when n_deliveries is 1 */
@@ -53,7 +52,7 @@ struct entry {
 	uint16_t n_rcpts, n_deliveries;
 };
 
-_Static_assert(sizeof(struct entry) <= 80, "a million messages must fit");
+_Static_assert(sizeof(struct entry) <= 72, "a million messages must fit");
 
 static inline uint64_t entry_size(const struct entry *e)
 {
@@ -69,6 +68,7 @@ static inline uint64_t entry_accepted_ms(const struct entry *e)
 struct index_message {
 	struct id id;
 	uint64_t account, accepted_ms, size, due_ms;
+	struct slice key_id;
 	struct place put;
 	bool file;
 	uint32_t n_rcpts, n_deliveries;
@@ -93,19 +93,30 @@ void index_remove(struct index *, struct entry *);
 
 struct entry *index_find(const struct index *, struct id);
 struct delivery *index_delivery(const struct index *, struct entry *, uint32_t number);
-/* What became of an attempt; ends the lease. True: the message is complete and may be removed. */
-bool index_settle(struct index *, struct entry *, uint32_t number, uint32_t attempts,
-		  uint64_t next_ms, uint32_t pending, uint32_t failed);
+struct index_outcome {
+	uint64_t next_ms;
+	uint32_t attempts, pending, failed;
+	bool held;    /* by hand */
+	bool by_hand; /* a lease, if there is one, goes on */
+};
+/* What became of a delivery. True: the message is complete and may be removed. */
+bool index_settle(struct index *, struct entry *, uint32_t number, const struct index_outcome *);
+/* It is in the commit under way, or no longer: meanwhile nobody takes it. */
+void index_busy(struct index *, struct entry *, uint32_t number, bool on);
 
 /* The slots of spool_backend that are the same for every engine. */
 size_t index_next(struct index *, uint64_t now_ms, struct spool_dest *out, size_t max,
 		  uint64_t *ret_wait_ms);
-size_t index_take(struct index *, const struct spool_dest *, uint64_t now_ms,
-		  struct spool_ticket *out, size_t max, bool *ret_more);
-void index_park(struct index *, const struct spool_dest *, uint64_t not_before_ms);
+size_t index_take(struct index *, uint32_t flow, uint64_t now_ms, struct spool_ticket *out,
+		  size_t max, bool *ret_more);
+void index_park(struct index *, uint32_t flow, uint64_t not_before_ms);
 void index_release(struct index *, const struct spool_ticket *, uint64_t due_ms);
-size_t index_list(const struct index *, const struct spool_filter *, const struct id *after,
+bool index_hold(struct index *, uint64_t account, struct slice key_id, bool on);
+size_t index_walk(const struct index *, const struct spool_filter *, uint64_t *at,
 		  struct spool_row *out, size_t max);
+size_t index_flows(const struct index *, uint64_t *at, struct spool_flow *out, size_t max);
+/* Fills what the index knows of a delivery's standing. */
+void index_standing(const struct index *, const struct delivery *, struct spool_standing *ret);
 /* Fills all but the bytes on disk and the damage. */
 void index_count(const struct index *, struct spool_count *ret);
 /* Messages, published or not; and the bytes of bodies in files among bytes_live. */

@@ -28,28 +28,52 @@ struct delivery_list {
 	uint32_t at[]; /* in index.multi */
 };
 
+/* A destination. */
 struct dest {
-	struct heap_node node; /* in index.dests while it has work and is not held */
+	uint32_t refs;    /* flows */
+	uint32_t pending; /* deliveries with pending recipients */
+	uint16_t name_n;
+	char name[];
+};
+
+/* Whose mail it is. Among those that wait for their time while something of it is due later; in
+ * the line of those who take turns while something is due; neither while it is held. */
+struct origin {
+	struct heap_node node; /* in index.waiting */
+	struct heap flows;     /* by time; those that are not handed out and have work */
+	struct origin *next;   /* in the line */
+	uint64_t account, pending;
+	uint32_t refs; /* flows */
+	bool held, in_line;
+	uint32_t key_n;
+	char key[]; /* as in index.origins: the account's 8 bytes, then the key's id */
+};
+
+struct flow {
+	struct heap_node node; /* in its origin's flows */
+	struct origin *origin;
+	struct dest *dest;
 	uint64_t not_before_ms;
 	uint32_t *due;    /* heap of deliveries by next_ms */
 	uint32_t n, cap;  /* cap >= refs: a delivery can always come back */
 	uint32_t pending; /* deliveries with pending recipients, due or leased */
 	uint32_t refs;    /* deliveries in messages that exist */
 	uint32_t number;
-	uint16_t name_n;
-	bool held;
-	char name[];
+	bool out; /* handed out */
 };
 
 struct index {
 	struct slab entries, multi;
 	uint32_t *by_id; /* open addressing: entry number or NONE */
 	size_t by_id_cap, n;
-	struct map names;   /* of struct dest */
-	struct dest **dest; /* by number; free ones NULL */
-	uint32_t n_dest, cap_dest;
-	uint32_t *free_dest, n_free_dest;
-	struct heap dests;
+	struct map dests, origins;
+	struct map pairs;   /* of struct flow, by the addresses of its origin and destination */
+	struct map holds;   /* account and key (or none) whose mail is held */
+	struct flow **flow; /* by number; free ones NULL */
+	uint32_t n_flow, cap_flow;
+	uint32_t *free_flow, n_free_flow;
+	struct heap waiting;
+	struct origin *line, **line_end;
 	struct spool_count count;
 	uint64_t file_bytes;
 };
@@ -69,8 +93,14 @@ static inline struct delivery *delivery_at(const struct index *x, uint32_t ref)
 	return ref & MULTI ? &multi_at(x, ref & ~MULTI)->d : &entry_at(x, ref)->u.one;
 }
 
-/* Where the destination belongs among those that wait for their time; and out, without use. */
-void index_dest_place(struct index *, struct dest *);
-void index_due_remove(struct index *, struct dest *, uint32_t at);
+/* flow.c: NULL: memory is out. A flow that nobody uses goes away when it is placed. */
+struct flow *index_flow(struct index *, uint64_t account, struct slice key_id, struct slice dest);
+/* Where the flow belongs among those that wait for their time; and out, without use. */
+void index_flow_place(struct index *, struct flow *);
+void index_flows_done(struct index *);
+/* A delivery of the flow begins (+1) or ends (-1) to have pending recipients. */
+void index_flow_pending(struct index *, struct flow *, int by);
+
+void index_due_remove(struct index *, struct flow *, uint32_t at);
 
 #endif

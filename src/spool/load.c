@@ -16,6 +16,7 @@ struct known {
 	struct place put;
 	uint32_t n_deliveries;
 	struct delivery *deliveries;
+	struct spool_standing *standing;
 };
 
 static bool no_memory(struct err *e)
@@ -43,10 +44,13 @@ static bool look_up(struct spool *s, struct id id, struct arena *a, struct known
 		en = NULL;
 	if (en) {
 		*ret = (struct known){ en->put, en->n_deliveries,
-				       ARENA_ARRAY(a, struct delivery, en->n_deliveries) };
-		ok = ret->deliveries;
-		for (uint32_t i = 0; ok && i < ret->n_deliveries; i++)
+				       ARENA_ARRAY(a, struct delivery, en->n_deliveries),
+				       ARENA_ARRAY(a, struct spool_standing, en->n_deliveries) };
+		ok = ret->deliveries && ret->standing;
+		for (uint32_t i = 0; ok && i < ret->n_deliveries; i++) {
 			ret->deliveries[i] = *index_delivery(s->index, en, i);
+			index_standing(s->index, &ret->deliveries[i], &ret->standing[i]);
+		}
 	}
 	pthread_mutex_unlock(&s->lock);
 	if (!en)
@@ -104,6 +108,10 @@ static bool load_state(struct spool *s, const struct delivery *dl, uint32_t numb
 		return false;
 	if (!id_eq(st.id, m->envelope.id) || st.delivery != number)
 		return err_set(e, ERR_DAMAGED, "an outcome of another message");
+	m->standing[number].tried_ms = st.tried_ms;
+	m->standing[number].remote = st.remote;
+	m->standing[number].held_ms = st.held_ms;
+	m->standing[number].held_by = st.held_by;
 	for (uint32_t v = 0; v < st.n_verdicts; v++) {
 		struct spool_rcpt *r;
 
@@ -122,6 +130,7 @@ static bool load_states(struct spool *s, const struct known *k, struct arena *a,
 {
 	m->next_ms = ARENA_ARRAY(a, uint64_t, k->n_deliveries);
 	m->attempts = ARENA_ARRAY(a, uint32_t, k->n_deliveries);
+	m->standing = k->standing;
 	if (!m->next_ms || !m->attempts)
 		return no_memory(e);
 	for (uint32_t i = 0; i < k->n_deliveries; i++) {
@@ -200,8 +209,8 @@ static bool load_body(struct spool *s, struct segment *seg, uint64_t at,
 }
 
 static bool load_record(struct spool *s, struct segment *seg, uint64_t at, struct id id,
-			const struct known *k, struct arena *a, struct spool_message *m,
-			struct err *e)
+			const struct known *k, bool content, struct arena *a,
+			struct spool_message *m, struct err *e)
 {
 	struct record_header h;
 	struct record_put p;
@@ -215,8 +224,8 @@ static bool load_record(struct spool *s, struct segment *seg, uint64_t at, struc
 				 : err_set(e, ERR_DAMAGED, "the record makes no sense");
 	m->envelope = p.envelope;
 	m->envelope.size = p.body_in_file ? p.head_bytes + p.file_bytes : h.body_bytes;
-	return load_body(s, seg, at + RECORD_HEADER + h.meta_bytes, &h, &p, a, m, e) &&
-	       (!p.body_in_file || load_file(s, &p, m, e));
+	return !content || (load_body(s, seg, at + RECORD_HEADER + h.meta_bytes, &h, &p, a, m, e) &&
+			    (!p.body_in_file || load_file(s, &p, m, e)));
 }
 
 void log_condemn(struct spool *s, struct id id, const char *reason)
@@ -260,8 +269,8 @@ void log_condemn(struct spool *s, struct id id, const char *reason)
 	log_let_go(s, seg);
 }
 
-bool log_load(struct spool *s, struct id id, struct arena *a, struct spool_message *ret,
-	      struct err *e)
+static bool load(struct spool *s, struct id id, bool content, struct arena *a,
+		 struct spool_message *ret, struct err *e)
 {
 	struct spool_message m = { .content.fd = -1 };
 	struct err why = { 0 };
@@ -278,7 +287,7 @@ bool log_load(struct spool *s, struct id id, struct arena *a, struct spool_messa
 		if (!seg)
 			continue;
 		m = (struct spool_message){ .content.fd = -1 };
-		if (load_record(s, seg, place_at(k.put), id, &k, a, &m, &why) &&
+		if (load_record(s, seg, place_at(k.put), id, &k, content, a, &m, &why) &&
 		    load_states(s, &k, a, &m, &why)) {
 			log_let_go(s, seg);
 			*ret = m;
@@ -299,4 +308,16 @@ bool log_load(struct spool *s, struct id id, struct arena *a, struct spool_messa
 	if (e)
 		*e = why;
 	return false;
+}
+
+bool log_load(struct spool *s, struct id id, struct arena *a, struct spool_message *ret,
+	      struct err *e)
+{
+	return load(s, id, true, a, ret, e);
+}
+
+bool log_look(struct spool *s, struct id id, struct arena *a, struct spool_message *ret,
+	      struct err *e)
+{
+	return load(s, id, false, a, ret, e);
 }

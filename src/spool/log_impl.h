@@ -33,6 +33,7 @@ struct pending {
 	uint64_t at; /* in the segment */
 	uint32_t delivery, attempts, left, failed;
 	uint64_t next_ms;
+	bool held;
 	bool named; /* its body has got a name in large/ */
 };
 
@@ -152,6 +153,8 @@ uint64_t log_disk_bytes(struct spool *); /* the caller holds `lock` */
 
 /* load.c */
 bool log_load(struct spool *, struct id, struct arena *, struct spool_message *, struct err *e);
+/* The same without its content. */
+bool log_look(struct spool *, struct id, struct arena *, struct spool_message *, struct err *e);
 /* The state of a delivery as it is on disk, in the arena. False: unsound, or no memory. */
 /* ERR_LATER: it cannot be read now; ERR_DAMAGED: what stands there is unsound. */
 bool log_read_state(const struct segment *, uint64_t at, struct arena *, struct record_state *ret,

@@ -7,8 +7,15 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+/* What the index does not know of a delivery. */
+struct standing {
+	uint64_t tried_ms, held_ms;
+	struct slice remote, held_by;
+};
+
 struct kept {
 	struct arena arena;
+	struct standing *standing; /* of each delivery */
 	struct spool_envelope envelope;
 	struct slice head, body;
 	int fd;
@@ -107,6 +114,7 @@ static bool keep(struct spool *s, const struct spool_op *op, struct kept *k)
 	const struct spool_envelope *env = op->envelope;
 	struct index_message m = { .id = env->id,
 				   .account = env->account,
+				   .key_id = env->key_id,
 				   .accepted_ms = env->accepted_ms,
 				   .size = env->size,
 				   .due_ms = op->due_ms,
@@ -117,7 +125,8 @@ static bool keep(struct spool *s, const struct spool_op *op, struct kept *k)
 	struct entry *e;
 
 	m.rcpts = rcpts;
-	if (!fits(env, rcpts) || !copy_envelope(&k->arena, env, &k->envelope))
+	k->standing = ARENA_ARRAY(&k->arena, struct standing, env->n_deliveries);
+	if (!k->standing || !fits(env, rcpts) || !copy_envelope(&k->arena, env, &k->envelope))
 		return false;
 	e = index_add(s->index, &m);
 	if (!e)
@@ -163,47 +172,95 @@ static enum spool_result put(struct spool *s, struct spool_op *op)
 	return SPOOL_OK;
 }
 
+static struct slice cut(struct kept *k, struct slice text, size_t max)
+{
+	return arena_dup(&k->arena, slice(text.p, text.n < max ? text.n : max));
+}
+
+/* What the operation says of attempt and hold. */
+static void stand(struct kept *k, const struct spool_op *op, bool over)
+{
+	struct standing *st = &k->standing[op->delivery];
+
+	if (op->attempted) {
+		st->tried_ms = op->at_ms;
+		st->remote = cut(k, op->remote, 128);
+	}
+	if (op->hold == HOLD_SET && !st->held_ms) {
+		st->held_ms = op->at_ms ? op->at_ms : 1;
+		st->held_by = cut(k, op->by, 128);
+	} else if (op->hold == HOLD_CLEAR) {
+		st->held_ms = 0;
+		st->held_by = S("");
+	}
+	if (over) /* nobody will ask */
+		*st = (struct standing){ 0 };
+}
+
+static bool changes(const struct kept *k, const struct spool_op *op, const struct delivery *dl)
+{
+	bool held = k->standing[op->delivery].held_ms;
+
+	if (op->hold == HOLD_SET ? !held && (dl->pending || dl->failed)
+				 : op->hold == HOLD_CLEAR && held)
+		return true;
+	if (op->by_hand ? op->next_ms && dl->pending : dl->pending)
+		return true;
+	for (uint32_t i = 0; i < op->n_verdicts; i++) {
+		enum spool_rcpt_state was = k->envelope.rcpts[op->verdicts[i].rcpt].state;
+
+		if (rcpt_may_change(was) && was != op->verdicts[i].state)
+			return true;
+	}
+	return false;
+}
+
+static void judge(struct kept *k, const struct spool_op *op, uint32_t *pending, uint32_t *failed)
+{
+	for (uint32_t i = 0; i < op->n_verdicts; i++) {
+		const struct spool_verdict *v = &op->verdicts[i];
+		struct spool_rcpt *r = &k->envelope.rcpts[v->rcpt];
+
+		if (!rcpt_may_change(r->state) || (op->by_hand && r->state == v->state))
+			continue;
+		if (r->state == RCPT_PENDING && v->state != RCPT_PENDING && *pending)
+			--*pending;
+		if (r->state != RCPT_PENDING && v->state == RCPT_PENDING)
+			++*pending;
+		*failed += v->state == RCPT_FAILED;
+		*failed -= r->state == RCPT_FAILED;
+		r->state = v->state;
+		r->told_delay |= v->told_delay;
+		r->reply = cut(k, v->reply, 512);
+	}
+}
+
 static enum spool_result settle(struct spool *s, struct spool_op *op)
 {
 	struct entry *e = index_find(s->index, op->id);
 	struct delivery *dl = e ? index_delivery(s->index, e, op->delivery) : NULL;
 	struct kept *k = e ? map_get(&s->kept, key_of(&op->id)) : NULL;
-	uint32_t pending, failed;
-	bool changed = false;
+	struct index_outcome o;
 
 	if (!dl || !k)
 		return SPOOL_GONE;
-	pending = dl->pending;
-	failed = dl->failed;
 	for (uint32_t i = 0; i < op->n_verdicts; i++)
 		if (op->verdicts[i].rcpt >= e->n_rcpts)
 			return SPOOL_GONE;
-	for (uint32_t i = 0; i < op->n_verdicts; i++) {
-		enum spool_rcpt_state was = k->envelope.rcpts[op->verdicts[i].rcpt].state;
-
-		changed |= rcpt_may_change(was) && was != op->verdicts[i].state;
-	}
-	if (!pending && !changed)
+	if (op->by_hand && dl->flags & DELIVERY_LEASED && (op->n_verdicts || op->next_ms))
+		return SPOOL_BUSY;
+	o = (struct index_outcome){ .next_ms =
+					op->by_hand && !op->next_ms ? dl->next_ms : op->next_ms,
+				    .attempts = dl->attempts + op->attempted,
+				    .pending = dl->pending,
+				    .failed = dl->failed,
+				    .by_hand = op->by_hand };
+	if (!changes(k, op, dl))
 		return SPOOL_GONE;
-	for (uint32_t i = 0; i < op->n_verdicts; i++) {
-		const struct spool_verdict *v = &op->verdicts[i];
-		struct spool_rcpt *r = &k->envelope.rcpts[v->rcpt];
-
-		if (!rcpt_may_change(r->state))
-			continue;
-		if (r->state == RCPT_PENDING && v->state != RCPT_PENDING && pending)
-			pending--;
-		if (r->state != RCPT_PENDING && v->state == RCPT_PENDING)
-			pending++;
-		failed += v->state == RCPT_FAILED;
-		failed -= r->state == RCPT_FAILED;
-		r->state = v->state;
-		r->told_delay |= v->told_delay;
-		r->reply =
-		    arena_dup(&k->arena, slice(v->reply.p, v->reply.n < 512 ? v->reply.n : 512));
-	}
-	if (index_settle(s->index, e, op->delivery, dl->attempts + op->attempted, op->next_ms,
-			 pending, failed)) {
+	judge(k, op, &o.pending, &o.failed);
+	stand(k, op, !o.pending && !o.failed);
+	o.held = k->standing[op->delivery].held_ms;
+	if (index_settle(s->index, e, op->delivery, &o)) {
 		map_remove(&s->kept, key_of(&op->id));
 		drop(k);
 		index_remove(s->index, e);
@@ -235,21 +292,21 @@ static size_t mem_next(struct spool *s, uint64_t now_ms, struct spool_dest *out,
 	return n;
 }
 
-static size_t mem_take(struct spool *s, const struct spool_dest *d, uint64_t now_ms,
-		       struct spool_ticket *out, size_t max, bool *ret_more)
+static size_t mem_take(struct spool *s, uint32_t flow, uint64_t now_ms, struct spool_ticket *out,
+		       size_t max, bool *ret_more)
 {
 	size_t n;
 
 	pthread_mutex_lock(&s->lock);
-	n = index_take(s->index, d, now_ms, out, max, ret_more);
+	n = index_take(s->index, flow, now_ms, out, max, ret_more);
 	pthread_mutex_unlock(&s->lock);
 	return n;
 }
 
-static void mem_park(struct spool *s, const struct spool_dest *d, uint64_t not_before_ms)
+static void mem_park(struct spool *s, uint32_t flow, uint64_t not_before_ms)
 {
 	pthread_mutex_lock(&s->lock);
-	index_park(s->index, d, not_before_ms);
+	index_park(s->index, flow, not_before_ms);
 	pthread_mutex_unlock(&s->lock);
 }
 
@@ -260,8 +317,8 @@ static void mem_release(struct spool *s, const struct spool_ticket *t, uint64_t 
 	pthread_mutex_unlock(&s->lock);
 }
 
-static bool load(struct spool *s, struct id id, struct arena *a, struct spool_message *m,
-		 struct err *e)
+static bool load(struct spool *s, struct id id, bool content, struct arena *a,
+		 struct spool_message *m, struct err *e)
 {
 	struct entry *en = index_find(s->index, id);
 	struct kept *k = en ? map_get(&s->kept, key_of(&id)) : NULL;
@@ -270,12 +327,16 @@ static bool load(struct spool *s, struct id id, struct arena *a, struct spool_me
 		return err_set(e, ERR_ABSENT, "no such message");
 	m->next_ms = ARENA_ARRAY(a, uint64_t, en->n_deliveries);
 	m->attempts = ARENA_ARRAY(a, uint32_t, en->n_deliveries);
-	m->content = (struct spool_content){ .head = arena_dup(a, k->head),
-					     .body = arena_dup(a, k->body),
-					     .fd = k->fd >= 0 ? dup(k->fd) : -1,
-					     .fd_offset = k->fd_offset,
-					     .fd_bytes = k->fd_bytes };
-	if (!copy_envelope(a, &k->envelope, &m->envelope)) {
+	m->standing = ARENA_ARRAY(a, struct spool_standing, en->n_deliveries);
+	m->content = (struct spool_content){ .fd = -1 };
+	if (content)
+		m->content = (struct spool_content){ .head = arena_dup(a, k->head),
+						     .body = arena_dup(a, k->body),
+						     .fd = k->fd >= 0 ? dup(k->fd) : -1,
+						     .fd_offset = k->fd_offset,
+						     .fd_bytes = k->fd_bytes };
+	if (!m->next_ms || !m->attempts || !m->standing ||
+	    !copy_envelope(a, &k->envelope, &m->envelope)) {
 		if (m->content.fd >= 0)
 			close(m->content.fd);
 		return err_set(e, ERR_LATER, "out of memory");
@@ -285,6 +346,11 @@ static bool load(struct spool *s, struct id id, struct arena *a, struct spool_me
 
 		m->next_ms[i] = dl->pending ? dl->next_ms : UINT64_MAX;
 		m->attempts[i] = dl->attempts;
+		index_standing(s->index, dl, &m->standing[i]);
+		m->standing[i].tried_ms = k->standing[i].tried_ms;
+		m->standing[i].held_ms = k->standing[i].held_ms;
+		m->standing[i].remote = arena_dup(a, k->standing[i].remote);
+		m->standing[i].held_by = arena_dup(a, k->standing[i].held_by);
 	}
 	return true;
 }
@@ -295,18 +361,49 @@ static bool mem_load(struct spool *s, struct id id, struct arena *a, struct spoo
 	bool ok;
 
 	pthread_mutex_lock(&s->lock);
-	ok = load(s, id, a, ret, e);
+	ok = load(s, id, true, a, ret, e);
 	pthread_mutex_unlock(&s->lock);
 	return ok;
 }
 
-static size_t mem_list(struct spool *s, const struct spool_filter *f, const struct id *after,
+static bool mem_look(struct spool *s, struct id id, struct arena *a, struct spool_message *ret,
+		     struct err *e)
+{
+	bool ok;
+
+	pthread_mutex_lock(&s->lock);
+	ok = load(s, id, false, a, ret, e);
+	pthread_mutex_unlock(&s->lock);
+	return ok;
+}
+
+static bool mem_hold(struct spool *s, uint64_t account, struct slice key_id, bool on)
+{
+	bool ok;
+
+	pthread_mutex_lock(&s->lock);
+	ok = index_hold(s->index, account, key_id, on);
+	pthread_mutex_unlock(&s->lock);
+	return ok;
+}
+
+static size_t mem_walk(struct spool *s, const struct spool_filter *f, uint64_t *at,
 		       struct spool_row *out, size_t max)
 {
 	size_t n;
 
 	pthread_mutex_lock(&s->lock);
-	n = index_list(s->index, f, after, out, max);
+	n = index_walk(s->index, f, at, out, max);
+	pthread_mutex_unlock(&s->lock);
+	return n;
+}
+
+static size_t mem_flows(struct spool *s, uint64_t *at, struct spool_flow *out, size_t max)
+{
+	size_t n;
+
+	pthread_mutex_lock(&s->lock);
+	n = index_flows(s->index, at, out, max);
 	pthread_mutex_unlock(&s->lock);
 	return n;
 }
@@ -333,8 +430,11 @@ const struct spool_backend spool_memory = {
 	.take = mem_take,
 	.park = mem_park,
 	.release = mem_release,
+	.hold = mem_hold,
 	.load = mem_load,
-	.list = mem_list,
+	.look = mem_look,
+	.walk = mem_walk,
+	.flows = mem_flows,
 	.count = mem_count,
 	.damaged = mem_damaged,
 };

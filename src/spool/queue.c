@@ -1,67 +1,45 @@
 /* spool/queue.c -- the slots of spool_backend that only ask the index. */
 #include "spool/index_impl.h"
 
-static struct dest *dest_find(const struct index *x, const struct spool_dest *name)
-{
-	return map_get(&x->names, slice(name->name, name->n));
-}
+#include "base/must.h"
 
-size_t index_next(struct index *x, uint64_t now_ms, struct spool_dest *out, size_t max,
-		  uint64_t *ret_wait_ms)
+size_t index_take(struct index *x, uint32_t flow, uint64_t now_ms, struct spool_ticket *out,
+		  size_t max, bool *ret_more)
 {
-	struct heap_node *first;
+	struct flow *f = flow < x->n_flow ? x->flow[flow] : NULL;
 	size_t n = 0;
 
-	while (n < max && (first = heap_min(&x->dests)) && first->key <= now_ms) {
-		struct dest *d =
-		    (struct dest *)(void *)((char *)first - offsetof(struct dest, node));
-
-		heap_remove(&x->dests, first);
-		d->held = true;
-		memcpy(out[n].name, d->name, d->name_n);
-		out[n++].n = d->name_n;
-	}
-	first = heap_min(&x->dests);
-	*ret_wait_ms = first ? first->key : UINT64_MAX;
-	return n;
-}
-
-size_t index_take(struct index *x, const struct spool_dest *name, uint64_t now_ms,
-		  struct spool_ticket *out, size_t max, bool *ret_more)
-{
-	struct dest *d = dest_find(x, name);
-	size_t n = 0;
-
-	while (d && n < max && d->n && delivery_at(x, d->due[0])->next_ms <= now_ms) {
-		uint32_t ref = d->due[0];
+	MUST(f && f->out);
+	*ret_more = false;
+	if (f->origin->held)
+		return 0;
+	while (n < max && f->n && delivery_at(x, f->due[0])->next_ms <= now_ms) {
+		uint32_t ref = f->due[0];
 		struct delivery *dl = delivery_at(x, ref);
 		const struct multi *m = ref & MULTI ? multi_at(x, ref & ~MULTI) : NULL;
 		const struct entry *e = entry_at(x, m ? m->entry : ref);
 
-		index_due_remove(x, d, 0);
+		index_due_remove(x, f, 0);
 		dl->flags |= DELIVERY_LEASED;
 		x->count.leased++;
 		out[n++] = (struct spool_ticket){ .id = e->id,
 						  .delivery = m ? m->number : 0,
 						  .attempts = dl->attempts,
 						  .accepted_ms = entry_accepted_ms(e),
-						  .account = e->account };
+						  .account = f->origin->account };
 	}
-	*ret_more = d && d->n && delivery_at(x, d->due[0])->next_ms <= now_ms;
-	if (d)
-		index_dest_place(x, d);
+	*ret_more = f->n && delivery_at(x, f->due[0])->next_ms <= now_ms;
 	return n;
 }
 
-void index_park(struct index *x, const struct spool_dest *name, uint64_t not_before_ms)
+void index_park(struct index *x, uint32_t flow, uint64_t not_before_ms)
 {
-	struct dest *d = dest_find(x, name);
+	struct flow *f = flow < x->n_flow ? x->flow[flow] : NULL;
 
-	if (!d || !d->held)
-		return;
-	d->held = false;
-	d->not_before_ms = not_before_ms;
-	index_dest_place(x, d);
+	MUST(f && f->out);
+	f->out = false;
+	f->not_before_ms = not_before_ms;
+	index_flow_place(x, f);
 }
 
 void index_release(struct index *x, const struct spool_ticket *t, uint64_t due_ms)
@@ -70,48 +48,94 @@ void index_release(struct index *x, const struct spool_ticket *t, uint64_t due_m
 	struct delivery *dl = e ? index_delivery(x, e, t->delivery) : NULL;
 
 	if (dl && dl->flags & DELIVERY_LEASED)
-		index_settle(x, e, t->delivery, dl->attempts, due_ms, dl->pending, dl->failed);
+		(void)index_settle(x, e, t->delivery,
+				   &(struct index_outcome){ .next_ms = due_ms,
+							    .attempts = dl->attempts,
+							    .pending = dl->pending,
+							    .failed = dl->failed,
+							    .held = dl->flags & DELIVERY_HELD });
 }
 
-static bool fits(const struct index *x, struct entry *e, const struct spool_filter *f)
+void index_standing(const struct index *x, const struct delivery *dl, struct spool_standing *ret)
 {
-	bool pending = false, failed = false, to = f->dest.n == 0;
+	const struct flow *f = x->flow[dl->flow];
 
-	if (!index_published(x, e) || (f->account && e->account != f->account))
+	ret->leased = dl->flags & DELIVERY_LEASED;
+	ret->stopped = f->origin->held;
+	ret->parked_ms = f->not_before_ms;
+}
+
+/* -- looking through all of it -- */
+
+/* A filter with its names looked up. */
+struct sieve {
+	const struct spool_filter *f;
+	const struct dest *dest;
+};
+
+static struct slice key_of(const struct origin *o)
+{
+	return slice_from(slice(o->key, o->key_n), sizeof o->account);
+}
+
+static bool delivery_fits(const struct index *x, const struct sieve *v, const struct delivery *dl)
+{
+	const struct flow *f = x->flow[dl->flow];
+
+	if (v->f->dest.n && f->dest != v->dest)
 		return false;
-	for (uint32_t i = 0; i < e->n_deliveries; i++) {
-		const struct delivery *dl = index_delivery(x, e, i);
-		const struct dest *d = x->dest[dl->dest];
-
-		if (f->dest.n && !slice_eq(slice(d->name, d->name_n), f->dest))
-			continue;
-		to = true;
-		pending |= dl->pending > 0;
-		failed |= dl->failed > 0;
-	}
-	switch (f->state) {
+	if (v->f->dests && !map_get(v->f->dests, slice(f->dest->name, f->dest->name_n)))
+		return false;
+	switch (v->f->state) {
 	case LIST_ALL: break;
-	case LIST_PENDING: return to && pending;
-	case LIST_FAILED: return to && failed;
+	case LIST_PENDING: return dl->pending;
+	case LIST_DEFERRED: return dl->pending && dl->attempts;
+	case LIST_LEASED: return dl->flags & DELIVERY_LEASED;
+	case LIST_HELD: return dl->pending && (dl->flags & DELIVERY_HELD || f->origin->held);
+	case LIST_FAILED: return dl->failed;
 	}
-	return to;
+	return true;
+}
+
+static bool fits(const struct index *x, const struct sieve *v, struct entry *e)
+{
+	const struct spool_filter *f = v->f;
+	const struct origin *o;
+
+	if (!e->n_deliveries || !index_published(x, e) ||
+	    (f->before_ms && entry_accepted_ms(e) >= f->before_ms))
+		return false;
+	o = x->flow[index_delivery(x, e, 0)->flow]->origin;
+	if ((f->account && o->account != f->account) ||
+	    (f->key_id.n && !slice_eq(key_of(o), f->key_id)))
+		return false;
+	for (uint32_t i = 0; i < e->n_deliveries; i++)
+		if (delivery_fits(x, v, index_delivery(x, e, i)))
+			return true;
+	return false;
 }
 
 static struct spool_row row_of(const struct index *x, struct entry *e)
 {
+	const struct origin *o = x->flow[index_delivery(x, e, 0)->flow]->origin;
+	struct slice key = key_of(o);
 	struct spool_row r = { .id = e->id,
-			       .account = e->account,
+			       .account = o->account,
 			       .accepted_ms = entry_accepted_ms(e),
 			       .size = entry_size(e),
 			       .next_ms = UINT64_MAX,
-			       .n_rcpts = e->n_rcpts };
+			       .n_rcpts = e->n_rcpts,
+			       .n_deliveries = e->n_deliveries,
+			       .stopped = o->held };
 
+	memcpy(r.key_id, key.p, key.n < sizeof r.key_id ? key.n : sizeof r.key_id - 1);
 	for (uint32_t i = 0; i < e->n_deliveries; i++) {
 		const struct delivery *dl = index_delivery(x, e, i);
 
 		r.pending += dl->pending;
 		r.failed += dl->failed;
 		r.leased |= (dl->flags & DELIVERY_LEASED) != 0;
+		r.held |= dl->pending && dl->flags & DELIVERY_HELD;
 		r.attempts = dl->attempts > r.attempts ? dl->attempts : r.attempts;
 		if (dl->pending && dl->next_ms < r.next_ms)
 			r.next_ms = dl->next_ms;
@@ -119,56 +143,24 @@ static struct spool_row row_of(const struct index *x, struct entry *e)
 	return r;
 }
 
-static void sift(struct spool_row *rows, size_t n, size_t at)
-{
-	for (;;) {
-		size_t child = at * 2 + 1;
-		struct spool_row swap;
+/* Looked at in one call, so that whoever waits for the lock does not wait long. */
+#define WALK_AT_ONCE 8192
 
-		if (child >= n)
-			return;
-		if (child + 1 < n && id_cmp(rows[child + 1].id, rows[child].id) > 0)
-			child++;
-		if (id_cmp(rows[child].id, rows[at].id) <= 0)
-			return;
-		swap = rows[at];
-		rows[at] = rows[child];
-		rows[child] = swap;
-		at = child;
-	}
-}
-
-/* One walk that keeps the max smallest in a heap with the largest on top: a page of a million
- * messages costs one look at each, and no memory. */
-size_t index_list(const struct index *x, const struct spool_filter *f, const struct id *after,
+size_t index_walk(const struct index *x, const struct spool_filter *f, uint64_t *at,
 		  struct spool_row *out, size_t max)
 {
-	struct entry *e;
-	size_t at = 0, n = 0;
+	struct sieve v = { .f = f, .dest = f->dest.n ? map_get(&x->dests, f->dest) : NULL };
+	uint32_t i = (uint32_t)*at;
+	struct entry *e = NULL;
+	size_t n = 0;
 
-	while (max && (e = index_each(x, &at))) {
-		if ((after && id_cmp(e->id, *after) <= 0) ||
-		    (n == max && id_cmp(e->id, out[0].id) > 0) || !fits(x, e, f))
-			continue;
-		if (n < max) {
+	for (unsigned seen = 0; n < max && seen < WALK_AT_ONCE; seen++, i++) {
+		e = slab_from(&x->entries, &i);
+		if (!e)
+			break;
+		if (fits(x, &v, e))
 			out[n++] = row_of(x, e);
-			if (n == max)
-				for (size_t i = n / 2; i-- > 0;)
-					sift(out, n, i);
-		} else {
-			out[0] = row_of(x, e);
-			sift(out, n, 0);
-		}
 	}
-	if (n < max)
-		for (size_t i = n / 2; i-- > 0;)
-			sift(out, n, i);
-	for (size_t left = n; left > 1;) {
-		struct spool_row top = out[0];
-
-		out[0] = out[--left];
-		out[left] = top;
-		sift(out, left, 0);
-	}
+	*at = e || n == max ? i : WALK_END;
 	return n;
 }

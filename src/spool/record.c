@@ -186,6 +186,12 @@ void record_state_write(struct buf *b, const struct record_state *s)
 			1);
 		put_text(b, s->verdicts[i].reply);
 	}
+	if (!s->tried_ms && !s->held_ms)
+		return;
+	put_int(b, s->tried_ms, 8);
+	put_text(b, s->remote);
+	put_int(b, s->held_ms, 8);
+	put_text(b, s->held_by);
 }
 
 bool record_state_read(struct slice in, struct arena *a, struct record_state *ret)
@@ -200,7 +206,9 @@ bool record_state_read(struct slice in, struct arena *a, struct record_state *re
 	for (uint32_t i = 0; i < s.n_verdicts; i++)
 		if (!s.verdicts || !read_verdict(&in, &s.verdicts[i]))
 			return false;
-	if (in.n)
+	/* Absent in what was written before there was such a thing. */
+	if (in.n && (!get_int(&in, 8, &s.tried_ms) || !get_text(&in, &s.remote) ||
+		     !get_int(&in, 8, &s.held_ms) || !get_text(&in, &s.held_by) || in.n))
 		return false;
 	*ret = s;
 	return true;

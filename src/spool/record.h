@@ -68,6 +68,11 @@ struct record_state {
 	struct spool_verdict *verdicts; /* every recipient that is not as it was put */
 	uint32_t n_verdicts;
 	uint32_t pending; /* recipients of the delivery still pending */
+	/* Not written when nothing is left to be done: */
+	uint64_t tried_ms; /* of the last attempt, and whom it spoke to */
+	struct slice remote;
+	uint64_t held_ms; /* 0: not held */
+	struct slice held_by;
 };
 void record_state_write(struct buf *meta, const struct record_state *);
 bool record_state_read(struct slice meta, struct arena *, struct record_state *ret);

@@ -65,8 +65,12 @@ static void apply_state(struct spool *s, struct segment *seg, const struct fact 
 	if (!dl)
 		return;
 	dl->state = place_of(seg, f->at);
-	if (index_settle(s->index, en, f->delivery, f->attempts, f->next_ms, f->pending,
-			 f->failed)) {
+	if (index_settle(s->index, en, f->delivery,
+			 &(struct index_outcome){ .next_ms = f->next_ms,
+						  .attempts = f->attempts,
+						  .pending = f->pending,
+						  .failed = f->failed,
+						  .held = f->held })) {
 		left(s, en->put);
 		index_remove(s->index, en);
 	}

@@ -51,6 +51,14 @@ void *slab_at(const struct slab *s, uint32_t i)
 	return (char *)s->chunks[i / EACH]->data + (size_t)(i % EACH) * s->size;
 }
 
+void *slab_from(const struct slab *s, uint32_t *i)
+{
+	for (uint32_t c = *i / EACH; c < s->n_chunks; *i = ++c * EACH)
+		if (s->chunks[c])
+			return slab_at(s, *i);
+	return NULL;
+}
+
 static void open_list_add(struct slab *s, uint32_t c)
 {
 	s->chunks[c]->before = SLAB_NONE;

@@ -31,5 +31,8 @@ void slab_done(struct slab *);
 bool slab_add(struct slab *, uint32_t *ret);
 void slab_drop(struct slab *, uint32_t i);
 void *slab_at(const struct slab *, uint32_t i);
+/* The object with number *i, handed out or not, or the next in number (then *i is its); NULL: there
+ * is none. */
+void *slab_from(const struct slab *, uint32_t *i);
 
 #endif

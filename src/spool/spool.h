@@ -8,13 +8,18 @@
  *    failed keeps its message (and is shown by spool_list) until somebody decides.
  *  - A record whose checksum does not hold is set aside and listed by spool_damaged(); it is never
  *    delivered, and everything else goes on.
- *  - Leases (spool_take) and holds (spool_next) live in memory only: a crash ends them all.
+ *  - Leases (take), flows that were handed out (next) and what hold() said live in memory only: a
+ *    crash ends them all. A delivery held by hand (SPOOL_SETTLE) stays held after a crash.
  *
  * Words
  *  destination  the key deliveries are queued by: the recipients' domain, lower case, A-labels
  *               (an address literal as written). The spool compares its bytes and nothing else.
  *  delivery     the recipients of one message that share one destination: the unit that is taken,
  *               attempted and put back. Numbered from 0 within its message.
+ *  origin       an account and the key that authenticated: whose mail it is.
+ *  flow         the deliveries of one origin for one destination: what next() hands out. So what
+ *               an account or a key has queued is held by one flag, and nobody's mail stands
+ *               behind another's.
  *
  * Threads: spool_commit() is called by one thread, the committer. Everything else may be called
  * from any thread. No call but commit, load and open waits for the disk. */
@@ -26,6 +31,7 @@
 #include "base/id.h"
 #include "base/slice.h"
 
+struct map;
 struct spool;
 
 struct spool_conf {
@@ -89,6 +95,7 @@ enum spool_result {
 	SPOOL_FULL,   /* put: disk reserve or messages_max reached; settle: not a byte is left, the
 			 lease stays, come again. Nothing of it was kept */
 	SPOOL_GONE,   /* settle: no such message or delivery (settled before) */
+	SPOOL_BUSY,   /* settle by hand: an attempt is under way; nothing changed */
 	SPOOL_FAILED, /* nothing is known about its durability: answer 4xx, then reopen or exit */
 };
 
@@ -102,6 +109,9 @@ struct spool_verdict {
 
 enum spool_op_kind { SPOOL_PUT, SPOOL_SETTLE };
 
+/* A delivery that is held is not handed out until it is let go. */
+enum spool_hold { HOLD_AS_IT_IS, HOLD_SET, HOLD_CLEAR };
+
 struct spool_op {
 	enum spool_op_kind kind;
 	enum spool_result result; /* filled by commit */
@@ -109,13 +119,19 @@ struct spool_op {
 	struct spool_envelope *envelope;
 	struct spool_content *content;
 	uint64_t due_ms; /* Unix time of the first attempt; normally accepted_ms */
-	/* SPOOL_SETTLE: ends the lease of one delivery. */
+	/* SPOOL_SETTLE: ends the lease of one delivery; or (by_hand) changes one that is not
+	 * leased, and of one that is, whether it is held: the attempt goes on. */
 	struct id id;
 	uint32_t delivery;
 	const struct spool_verdict *verdicts;
 	uint32_t n_verdicts;
 	uint64_t next_ms; /* when recipients stay pending: Unix time of the next attempt */
 	bool attempted;   /* counts as an attempt */
+	bool by_hand;     /* next_ms 0 then: as it was */
+	enum spool_hold hold;
+	uint64_t at_ms;      /* Unix time of the attempt, or of the hold */
+	struct slice remote; /* whom the attempt spoke to; kept up to 128 bytes */
+	struct slice by;     /* who holds it; kept up to 128 bytes */
 };
 
 /* A delivery taken for an attempt. */
@@ -126,25 +142,51 @@ struct spool_ticket {
 	uint64_t accepted_ms, account;
 };
 
+/* A flow with work due. */
 struct spool_dest {
-	char name[256];
+	char name[256]; /* the destination */
 	size_t n;
+	uint64_t account;
+	uint32_t flow; /* its number, for take and park, until it is parked */
+};
+
+/* How a delivery stands, besides its recipients. */
+struct spool_standing {
+	uint64_t tried_ms;   /* Unix time of the last attempt; 0: none */
+	struct slice remote; /* whom it spoke to */
+	uint64_t held_ms;    /* held by hand since; 0: not */
+	struct slice held_by;
+	bool leased;        /* an attempt is under way */
+	bool stopped;       /* its account's or its key's mail is held */
+	uint64_t parked_ms; /* its flow was parked until then */
 };
 
 /* A message as load gives it; everything lives in the arena but the descriptor. */
 struct spool_message {
 	struct spool_envelope envelope;
-	uint64_t *next_ms;            /* per delivery; UINT64_MAX: nothing pending in it */
-	uint32_t *attempts;           /* per delivery */
-	struct spool_content content; /* fd, when >= 0, belongs to the caller, who closes it */
+	uint64_t *next_ms;               /* per delivery; UINT64_MAX: nothing pending in it */
+	uint32_t *attempts;              /* per delivery */
+	struct spool_standing *standing; /* per delivery */
+	struct spool_content content;    /* fd, when >= 0, belongs to the caller, who closes it */
 };
 
-enum spool_list_state { LIST_ALL, LIST_PENDING, LIST_FAILED };
+enum spool_list_state {
+	LIST_ALL,
+	LIST_PENDING,  /* some recipient is pending */
+	LIST_DEFERRED, /* pending, and tried before */
+	LIST_LEASED,   /* an attempt is under way */
+	LIST_HELD,     /* pending and held: by hand, or with its account's or key's mail */
+	LIST_FAILED,
+};
 
+/* What a message must be; and a delivery, where it is about those. */
 struct spool_filter {
 	enum spool_list_state state;
-	uint64_t account;  /* 0: any */
-	struct slice dest; /* empty: any */
+	uint64_t account;        /* 0: any */
+	struct slice key_id;     /* empty: any */
+	struct slice dest;       /* empty: any */
+	const struct map *dests; /* destinations, as keys; NULL: any */
+	uint64_t before_ms;      /* accepted before; 0: whenever */
 };
 
 /* One row of `signet queue list`. */
@@ -152,12 +194,26 @@ struct spool_row {
 	struct id id;
 	uint64_t account, accepted_ms, size;
 	uint64_t next_ms; /* of the delivery that is due first; UINT64_MAX: none pending */
-	uint32_t n_rcpts, pending, failed, attempts;
-	bool leased; /* an attempt is under way */
+	uint32_t n_rcpts, n_deliveries, pending, failed, attempts;
+	bool leased;     /* an attempt is under way */
+	bool held;       /* a delivery is held by hand */
+	bool stopped;    /* its account's or its key's mail is held */
+	char key_id[32]; /* cut */
+};
+
+/* A flow, for those who look through all of them. */
+struct spool_flow {
+	uint64_t account;
+	char key_id[64], dest[256]; /* key_id: cut */
+	size_t key_n, dest_n;
+	uint32_t pending; /* deliveries */
+	bool stopped;
 };
 
 struct spool_count {
 	uint64_t messages, pending_deliveries, failed_rcpts, leased, destinations;
+	uint64_t held;    /* pending deliveries that are held by hand */
+	uint64_t stopped; /* pending deliveries whose account's or key's mail is held */
 	uint64_t bytes_live, bytes_disk; /* message bytes waiting; bytes the spool occupies */
 	uint64_t disk_free;              /* bytes on its file system */
 	uint64_t damaged;                /* records set aside */
@@ -184,30 +240,48 @@ struct spool_backend {
 	 * now on every commit fails until the spool is closed and opened again. */
 	bool (*commit)(struct spool *, struct spool_op *const *ops, size_t n, struct err *e);
 
-	/* Hands out up to max destinations with work due at now_ms, earliest first; each is held by
-	 * the caller until park. *ret_wait_ms: Unix time when the next one that is not held falls
-	 * due (UINT64_MAX: none). */
+	/* Hands out up to max flows with work due at now_ms, the origins taking turns; each is the
+	 * caller's until park. *ret_wait_ms: Unix time when the next one that is not handed out
+	 * falls due, at the latest (UINT64_MAX: none). */
 	size_t (*next)(struct spool *, uint64_t now_ms, struct spool_dest *out, size_t max,
 		       uint64_t *ret_wait_ms);
-	/* Leases up to max due deliveries of a destination that the caller holds. *ret_more: others
-	 * are due there now. */
-	size_t (*take)(struct spool *, const struct spool_dest *, uint64_t now_ms,
-		       struct spool_ticket *out, size_t max, bool *ret_more);
-	/* Gives a held destination back; next() will not hand it out before not_before_ms. */
-	void (*park)(struct spool *, const struct spool_dest *, uint64_t not_before_ms);
+	/* Leases up to max due deliveries of a flow that the caller has. *ret_more: others are due
+	 * there now. */
+	size_t (*take)(struct spool *, uint32_t flow, uint64_t now_ms, struct spool_ticket *out,
+		       size_t max, bool *ret_more);
+	/* Gives a flow back; next() will not hand it out before not_before_ms. */
+	void (*park)(struct spool *, uint32_t flow, uint64_t not_before_ms);
 	/* Ends a lease without an outcome; due again at due_ms. Nothing durable changes. */
 	void (*release)(struct spool *, const struct spool_ticket *, uint64_t due_ms);
+	/* Holds what an account (key_id empty), or one of its keys, has queued and will have, or
+	 * lets it go: what is held is handed out by no next() and no take(), attempts under way go
+	 * on. Both must have been let go for a key's mail to go out. In memory only. Costs as much
+	 * as there are origins, however much they have queued. False: memory is out. */
+	bool (*hold)(struct spool *, uint64_t account, struct slice key_id, bool on);
 
 	/* ERR_ABSENT: no such message. ERR_DAMAGED: its record is unsound and was set aside. */
 	bool (*load)(struct spool *, struct id id, struct arena *, struct spool_message *ret,
 		     struct err *e);
-	/* Up to max rows with id greater than *after, in id order; after may be NULL. */
-	size_t (*list)(struct spool *, const struct spool_filter *, const struct id *after,
+	/* The same without its content. */
+	bool (*look)(struct spool *, struct id id, struct arena *, struct spool_message *ret,
+		     struct err *e);
+	/* The messages that fit the filter, in no order: up to max, and a bounded part of the queue
+	 * in one call. *at begins at 0 and is WALK_END when all have been seen. What is there from
+	 * the first call to the last is seen once. */
+	size_t (*walk)(struct spool *, const struct spool_filter *, uint64_t *at,
 		       struct spool_row *out, size_t max);
+	/* The flows, in the same manner. */
+	size_t (*flows)(struct spool *, uint64_t *at, struct spool_flow *out, size_t max);
 	void (*count)(struct spool *, struct spool_count *ret);
 	/* Up to max damaged records, beginning with number `from`. */
 	size_t (*damaged)(struct spool *, size_t from, struct spool_damage *out, size_t max);
 };
+
+#define WALK_END UINT64_MAX
+
+/* Up to max rows with id greater than *after, in id order; after may be NULL. */
+size_t spool_list(const struct spool_backend *, struct spool *, const struct spool_filter *,
+		  const struct id *after, struct spool_row *out, size_t max);
 
 extern const struct spool_backend spool_segments; /* append-only segments on one machine */
 extern const struct spool_backend spool_memory;   /* for tests: durable until the process ends */

@@ -20,12 +20,14 @@ struct model_message {
 	uint32_t reply[RCPTS]; /* number in the reply's text; 0: none */
 	uint32_t attempts[4];
 	uint64_t next_ms[4];
+	bool held[4];
 };
 
 struct model {
 	struct model_message at[MESSAGES];
 	unsigned next_number;
 	uint32_t next_reply;
+	bool stopped[3]; /* accounts 10, 11, 12: in memory only */
 	uint32_t seed;
 };
 
@@ -49,6 +51,15 @@ static bool complete(const struct model_message *m)
 		if (m->state[i] == RCPT_PENDING || m->state[i] == RCPT_FAILED)
 			return false;
 	return true;
+}
+
+/* There is something left to do about it. */
+static bool keeps(const struct model_message *m, uint32_t delivery)
+{
+	for (uint32_t i = delivery; i < m->n_rcpts; i += m->n_dests)
+		if (m->state[i] == RCPT_PENDING || m->state[i] == RCPT_FAILED)
+			return true;
+	return false;
 }
 
 struct act {
@@ -123,6 +134,56 @@ static void make_settle(struct model *m, struct act *a, struct model_message *t)
 	}
 	t->attempts[delivery] += a->op.attempted;
 	t->next_ms[delivery] = a->op.next_ms;
+	if (!keeps(t, delivery))
+		t->held[delivery] = false;
+	if (complete(t))
+		t->exists = false;
+}
+
+/* By hand: held, let go, tried at another time, or all of it cancelled. */
+static void make_by_hand(struct model *m, struct act *a, struct model_message *t)
+{
+	uint32_t delivery = rnd(m, t->n_dests), what = rnd(m, 6), n = 0;
+	bool pending = pending_in(t, delivery), failed = false;
+
+	a->op = (struct spool_op){ .kind = SPOOL_SETTLE,
+				   .id = sample_id(t->number),
+				   .delivery = delivery,
+				   .verdicts = a->verdicts,
+				   .by_hand = true,
+				   .at_ms = 5,
+				   .by = S("model") };
+	for (uint32_t i = delivery; what == 5 && i < t->n_rcpts; i += t->n_dests) {
+		a->verdicts[n++] = (struct spool_verdict){ i, RCPT_CANCELLED, S("") };
+		failed |= t->state[i] == RCPT_FAILED;
+	}
+	a->op.n_verdicts = n;
+	a->op.hold = what < 2 ? HOLD_SET : what < 4 ? HOLD_CLEAR : HOLD_AS_IT_IS;
+	a->op.next_ms = what == 4 || what == 0 ? 200 + rnd(m, 1000) : 0;
+	a->expect = SPOOL_GONE;
+	if (!t->exists)
+		return;
+	if (what == 5 ? pending || failed
+		      : (a->op.next_ms && pending) ||
+			    (what < 2 && !t->held[delivery] && keeps(t, delivery)) ||
+			    (what >= 2 && what < 4 && t->held[delivery]))
+		a->expect = SPOOL_OK;
+	if (a->expect != SPOOL_OK)
+		return;
+	for (uint32_t i = 0; i < n; i++) {
+		uint32_t r = a->verdicts[i].rcpt;
+
+		if (t->state[r] == RCPT_PENDING || t->state[r] == RCPT_FAILED) {
+			t->state[r] = RCPT_CANCELLED;
+			t->reply[r] = 0;
+		}
+	}
+	if (a->op.next_ms)
+		t->next_ms[delivery] = a->op.next_ms;
+	if (what < 4)
+		t->held[delivery] = what < 2;
+	if (!keeps(t, delivery))
+		t->held[delivery] = false;
 	if (complete(t))
 		t->exists = false;
 }
@@ -140,6 +201,8 @@ static void one_commit(struct rig *r, struct model *m)
 
 		if (!t->exists && rnd(m, 10))
 			make_put(m, &acts[i], t);
+		else if (t->n_dests && rnd(m, 4) == 0)
+			make_by_hand(m, &acts[i], t);
 		else if (t->n_dests)
 			make_settle(m, &acts[i], t);
 		else
@@ -154,7 +217,7 @@ static void one_commit(struct rig *r, struct model *m)
 	free(acts);
 }
 
-static void check_message(struct rig *r, const struct model_message *t)
+static void check_message(struct rig *r, const struct model *m, const struct model_message *t)
 {
 	struct spool_message got;
 	struct sample s;
@@ -176,6 +239,8 @@ static void check_message(struct rig *r, const struct model_message *t)
 		assert_true(slice_eq(got.envelope.rcpts[i].reply, slice_str(reply)));
 	}
 	for (uint32_t i = 0; i < t->n_dests; i++) {
+		assert_int_equal(got.standing[i].held_ms != 0, t->held[i]);
+		assert_int_equal(got.standing[i].stopped, m->stopped[t->number % 3]);
 		assert_int_equal(got.attempts[i], t->attempts[i]);
 		assert_int_equal(got.next_ms[i], pending_in(t, i) ? t->next_ms[i] : UINT64_MAX);
 	}
@@ -187,16 +252,20 @@ static void check_all(struct rig *r, struct model *m)
 {
 	struct spool_count c;
 	struct spool_row rows[MESSAGES + 1];
-	uint64_t messages = 0, pending = 0, failed = 0, bytes = 0;
+	uint64_t messages = 0, pending = 0, failed = 0, bytes = 0, held = 0, stopped = 0;
 
 	for (size_t i = 0; i < MESSAGES; i++) {
 		const struct model_message *t = &m->at[i];
 
-		check_message(r, t);
+		check_message(r, m, t);
 		messages += t->exists;
 		bytes += t->exists ? 33 + t->body_bytes : 0;
 		for (uint32_t d = 0; t->exists && d < t->n_dests; d++)
-			pending += pending_in(t, d);
+			if (pending_in(t, d)) {
+				pending++;
+				held += t->held[d];
+				stopped += m->stopped[t->number % 3];
+			}
 		for (uint32_t k = 0; t->exists && k < t->n_rcpts; k++)
 			failed += t->state[k] == RCPT_FAILED;
 	}
@@ -204,12 +273,20 @@ static void check_all(struct rig *r, struct model *m)
 	assert_int_equal(c.messages, messages);
 	assert_int_equal(c.pending_deliveries, pending);
 	assert_int_equal(c.failed_rcpts, failed);
+	assert_int_equal(c.held, held);
+	assert_int_equal(c.stopped, stopped);
 	assert_int_equal(c.bytes_live, bytes);
 	assert_int_equal(c.damaged, 0);
-	assert_int_equal(r->b->list(r->s, &(struct spool_filter){ 0 }, NULL, rows, MESSAGES + 1),
-			 messages);
+	assert_int_equal(
+	    spool_list(r->b, r->s, &(struct spool_filter){ 0 }, NULL, rows, MESSAGES + 1),
+	    messages);
 	for (uint64_t i = 1; i < messages; i++)
 		assert_true(id_cmp(rows[i - 1].id, rows[i].id) < 0);
+}
+
+static bool may_go(const struct model *m, const struct model_message *t, uint32_t delivery)
+{
+	return pending_in(t, delivery) && !t->held[delivery] && !m->stopped[t->number % 3];
 }
 
 /* Every delivery that is due comes out once, to the destination it belongs to. */
@@ -222,7 +299,7 @@ static void check_due(struct rig *r, struct model *m, uint64_t now)
 
 	for (size_t i = 0; i < MESSAGES; i++)
 		for (uint32_t k = 0; m->at[i].exists && k < m->at[i].n_dests; k++)
-			if (pending_in(&m->at[i], k)) {
+			if (may_go(m, &m->at[i], k)) {
 				due += m->at[i].next_ms[k] <= now;
 				if (m->at[i].next_ms[k] < first)
 					first = m->at[i].next_ms[k];
@@ -232,7 +309,7 @@ static void check_due(struct rig *r, struct model *m, uint64_t now)
 	while (r->b->next(r->s, now, &d, 1, &wait)) {
 		size_t n;
 
-		while ((n = r->b->take(r->s, &d, now, t, 3, &more))) {
+		while ((n = r->b->take(r->s, d.flow, now, t, 3, &more))) {
 			taken += n;
 			for (size_t i = 0; i < n; i++) {
 				struct model_message *mm = NULL;
@@ -243,6 +320,8 @@ static void check_due(struct rig *r, struct model *m, uint64_t now)
 					    id_eq(sample_id(m->at[k].number), t[i].id))
 						mm = &m->at[k];
 				assert_non_null(mm);
+				assert_true(may_go(m, mm, t[i].delivery));
+				assert_int_equal(d.account, mm->number % 3 + 10);
 				assert_true(mm->next_ms[t[i].delivery] <= now);
 				assert_int_equal(mm->attempts[t[i].delivery], t[i].attempts);
 				snprintf(name, sizeof name, "d%u.test",
@@ -252,7 +331,7 @@ static void check_due(struct rig *r, struct model *m, uint64_t now)
 				r->b->release(r->s, &t[i], now + 1);
 			}
 		}
-		r->b->park(r->s, &d, 0);
+		r->b->park(r->s, d.flow, 0);
 	}
 	assert_int_equal(taken, due);
 }
@@ -271,6 +350,13 @@ static void run(const struct spool_backend *b, uint64_t segment_bytes, uint32_t 
 			r.bounce = rnd(m, 2) ? KILL : REOPEN;
 			rig_bounce(&r);
 			r.bounce = STAY;
+			memset(m->stopped, 0, sizeof m->stopped);
+		}
+		if (rnd(m, 6) == 0) {
+			uint32_t account = rnd(m, 3);
+
+			m->stopped[account] = rnd(m, 2);
+			assert_true(b->hold(r.s, 10 + account, S(""), m->stopped[account]));
 		}
 		if (rnd(m, 20) == 0)
 			check_all(&r, m);

@@ -179,7 +179,7 @@ static void failed_tried_again(void **state)
 	assert_int_equal(rig.b->next(rig.s, 3999, &d, 1, &wait), 0);
 	assert_int_equal(wait, 4000);
 	assert_int_equal(rig.b->next(rig.s, 4000, &d, 1, &wait), 1);
-	assert_int_equal(rig.b->take(rig.s, &d, 4000, &t, 1, &more), 1);
+	assert_int_equal(rig.b->take(rig.s, d.flow, 4000, &t, 1, &more), 1);
 	assert_int_equal(t.attempts, 2);
 	assert_int_equal(rig_deliver(&rig, sample_id(1)), SPOOL_OK);
 	assert_int_equal(rig_count(&rig).messages, 0);
@@ -306,7 +306,7 @@ static void queue_order(void **state)
 	(void)state;
 	/* d1 is due at 100, 300; d2 at 200. */
 	for (unsigned i = 0; i < 3; i++) {
-		sample_make(&m, i, 1, 1, i == 1 ? 2 : 1, 10);
+		sample_make(&m, 3 * i, 1, 1, i == 1 ? 2 : 1, 10); /* of one account */
 		assert_int_equal(rig_put(&rig, &m, 100 + i * 100), SPOOL_OK);
 		sample_free(&m);
 	}
@@ -315,25 +315,26 @@ static void queue_order(void **state)
 	assert_int_equal(rig.b->next(rig.s, 250, d, 4, &wait), 2);
 	assert_true(slice_eq(slice(d[0].name, d[0].n), S("d1.test")));
 	assert_true(slice_eq(slice(d[1].name, d[1].n), S("d2.test")));
-	assert_int_equal(wait, UINT64_MAX); /* both are held */
-	assert_int_equal(rig.b->take(rig.s, &d[0], 250, t, 8, &more), 1);
+	assert_int_equal(wait, UINT64_MAX); /* both are handed out */
+	assert_int_equal(rig.b->take(rig.s, d[0].flow, 250, t, 8, &more), 1);
 	assert_false(more); /* not yet */
 	assert_true(id_eq(t[0].id, sample_id(0)));
 	assert_int_equal(t[0].accepted_ms, 1700000000000);
 	assert_int_equal(t[0].account, 10);
-	assert_int_equal(rig.b->take(rig.s, &d[0], 250, t + 1, 8, &more),
+	assert_int_equal(d[0].account, 10);
+	assert_int_equal(rig.b->take(rig.s, d[0].flow, 250, t + 1, 8, &more),
 			 0); /* leased; the other not due */
-	rig.b->park(rig.s, &d[0], 400);
-	rig.b->park(rig.s, &d[1], 0);
+	rig.b->park(rig.s, d[0].flow, 400);
+	rig.b->park(rig.s, d[1].flow, 0);
 	assert_int_equal(rig.b->next(rig.s, 350, d, 1, &wait), 1);
 	assert_true(slice_eq(slice(d[0].name, d[0].n), S("d2.test")));
 	assert_int_equal(wait, 400); /* parked until then, although due at 300 */
 	rig.b->release(rig.s, &t[0], 500);
 	assert_int_equal(rig.b->next(rig.s, 450, d + 1, 1, &wait), 1);
-	assert_int_equal(rig.b->take(rig.s, &d[1], 450, t, 8, &more), 1);
+	assert_int_equal(rig.b->take(rig.s, d[1].flow, 450, t, 8, &more), 1);
 	assert_false(more);
-	assert_true(id_eq(t[0].id, sample_id(2)));
-	assert_int_equal(rig.b->take(rig.s, &d[1], 500, t + 1, 8, &more), 1);
+	assert_true(id_eq(t[0].id, sample_id(6)));
+	assert_int_equal(rig.b->take(rig.s, d[1].flow, 500, t + 1, 8, &more), 1);
 	assert_true(id_eq(t[1].id, sample_id(0)));
 	assert_int_equal(t[1].attempts, 0);
 	{
@@ -345,12 +346,12 @@ static void queue_order(void **state)
 		assert_int_equal(c.pending_deliveries, 3);
 	}
 	if (rig.bounce != STAY) {
-		/* Leases and holds live in memory only. */
+		/* Leases, and who was handed what, live in memory only. */
 		rig_bounce(&rig);
 		assert_int_equal(rig.b->next(rig.s, 1000, d, 4, &wait), 2);
-		assert_int_equal(rig.b->take(rig.s, &d[0], 1000, t, 1, &more), 1);
+		assert_int_equal(rig.b->take(rig.s, d[0].flow, 1000, t, 1, &more), 1);
 		assert_true(more);
-		assert_int_equal(rig.b->take(rig.s, &d[0], 1000, t, 8, &more), 1);
+		assert_int_equal(rig.b->take(rig.s, d[0].flow, 1000, t, 8, &more), 1);
 		assert_false(more);
 	}
 }
@@ -368,8 +369,8 @@ static void lists(void **state)
 	assert_int_equal(rig_settle(&rig, sample_id(4), 0, &no, 1, 0), SPOOL_OK);
 	assert_int_equal(rig_settle(&rig, sample_id(7), 0, &no, 1, 0), SPOOL_OK);
 	do {
-		got =
-		    rig.b->list(rig.s, &(struct spool_filter){ 0 }, n ? &after : NULL, rows + n, 7);
+		got = spool_list(rig.b, rig.s, &(struct spool_filter){ 0 }, n ? &after : NULL,
+				 rows + n, 7);
 		n += got;
 		after = rows[n - 1].id;
 		pages++;
@@ -388,20 +389,384 @@ static void lists(void **state)
 		assert_int_equal(rows[i].next_ms, i == 4 || i == 7 ? UINT64_MAX : 1000);
 	}
 	rig_bounce(&rig);
+	assert_int_equal(spool_list(rig.b, rig.s, &(struct spool_filter){ .state = LIST_FAILED },
+				    NULL, rows, 40),
+			 2);
+	assert_int_equal(spool_list(rig.b, rig.s, &(struct spool_filter){ .state = LIST_PENDING },
+				    NULL, rows, 40),
+			 28);
 	assert_int_equal(
-	    rig.b->list(rig.s, &(struct spool_filter){ .state = LIST_FAILED }, NULL, rows, 40), 2);
+	    spool_list(rig.b, rig.s, &(struct spool_filter){ .account = 11 }, NULL, rows, 40), 10);
+	assert_int_equal(spool_list(rig.b, rig.s, &(struct spool_filter){ .dest = S("d1.test") },
+				    NULL, rows, 40),
+			 15);
 	assert_int_equal(
-	    rig.b->list(rig.s, &(struct spool_filter){ .state = LIST_PENDING }, NULL, rows, 40),
-	    28);
-	assert_int_equal(
-	    rig.b->list(rig.s, &(struct spool_filter){ .account = 11 }, NULL, rows, 40), 10);
-	assert_int_equal(
-	    rig.b->list(rig.s, &(struct spool_filter){ .dest = S("d1.test") }, NULL, rows, 40), 15);
-	assert_int_equal(
-	    rig.b->list(rig.s, &(struct spool_filter){ .state = LIST_FAILED, .dest = S("d2.test") },
-			NULL, rows, 40),
+	    spool_list(rig.b, rig.s,
+		       &(struct spool_filter){ .state = LIST_FAILED, .dest = S("d2.test") }, NULL,
+		       rows, 40),
 	    1);
-	assert_int_equal(rig.b->list(rig.s, &(struct spool_filter){ 0 }, NULL, rows, 0), 0);
+	assert_int_equal(spool_list(rig.b, rig.s, &(struct spool_filter){ 0 }, NULL, rows, 0), 0);
+	assert_int_equal(spool_list(rig.b, rig.s, &(struct spool_filter){ .state = LIST_DEFERRED },
+				    NULL, rows, 40),
+			 0);
+	assert_int_equal(spool_list(rig.b, rig.s,
+				    &(struct spool_filter){ .before_ms = 1700000000000 + 5 }, NULL,
+				    rows, 40),
+			 5);
+	assert_int_equal(spool_list(rig.b, rig.s, &(struct spool_filter){ .key_id = S("key-id") },
+				    NULL, rows, 40),
+			 30);
+	assert_string_equal(rows[0].key_id, "key-id");
+	assert_int_equal(
+	    spool_list(rig.b, rig.s, &(struct spool_filter){ .key_id = S("key") }, NULL, rows, 40),
+	    0);
+	assert_int_equal(spool_list(rig.b, rig.s,
+				    &(struct spool_filter){ .dest = S("nowhere.test") }, NULL, rows,
+				    40),
+			 0);
+	{
+		const uint64_t key[2] = { 5, 6 };
+		struct map dests;
+
+		map_init(&dests, key);
+		assert_int_equal(spool_list(rig.b, rig.s, &(struct spool_filter){ .dests = &dests },
+					    NULL, rows, 40),
+				 0);
+		assert_true(map_put(&dests, S("d2.test"), &dests));
+		assert_int_equal(spool_list(rig.b, rig.s, &(struct spool_filter){ .dests = &dests },
+					    NULL, rows, 40),
+				 15);
+		map_done(&dests);
+	}
+}
+
+/* A message of one recipient, for d1.test, of an account and a key. */
+static void put_from(unsigned n, uint64_t account, const char *key, uint64_t due_ms)
+{
+	struct sample m;
+
+	sample_make(&m, n, 1, 1, 1, 10);
+	m.envelope.account = account;
+	m.envelope.key_id = slice_str(key);
+	assert_int_equal(rig_put(&rig, &m, due_ms), SPOOL_OK);
+	sample_free(&m);
+}
+
+/* How many deliveries are handed out at this time; all are given back. */
+static size_t due_at(uint64_t now_ms)
+{
+	struct spool_dest d[16];
+	struct spool_ticket t[64];
+	uint64_t wait;
+	bool more;
+	size_t flows = rig.b->next(rig.s, now_ms, d, 16, &wait), n = 0;
+
+	for (size_t i = 0; i < flows; i++)
+		n += rig.b->take(rig.s, d[i].flow, now_ms, t + n, 64 - n, &more);
+	for (size_t i = 0; i < n; i++)
+		rig.b->release(rig.s, &t[i], now_ms);
+	for (size_t i = 0; i < flows; i++)
+		rig.b->park(rig.s, d[i].flow, 0);
+	return n;
+}
+
+static void origins_take_turns(void **state)
+{
+	struct spool_dest d[8];
+	struct sample m;
+	uint64_t wait;
+
+	(void)state;
+	/* Account 1 has four flows that are due long since, account 2 one that is due now. */
+	for (unsigned i = 0; i < 4; i++) {
+		sample_make(&m, i, 1, 1, i, 10);
+		m.envelope.account = 1;
+		assert_int_equal(rig_put(&rig, &m, 100 + i), SPOOL_OK);
+		sample_free(&m);
+	}
+	put_from(9, 2, "other", 900);
+	assert_int_equal(rig.b->next(rig.s, 1000, d, 3, &wait), 3);
+	assert_int_equal(d[0].account, 1);
+	assert_int_equal(d[1].account, 2);
+	assert_int_equal(d[2].account, 1);
+	assert_true(slice_eq(slice(d[2].name, d[2].n), S("d1.test"))); /* and by time */
+	assert_true(wait <= 1000);
+	assert_int_equal(rig.b->next(rig.s, 50, d + 3, 3, &wait), 0); /* the clock went back */
+	assert_int_equal(wait, 102);
+	assert_int_equal(rig.b->next(rig.s, 1000, d + 3, 3, &wait), 2);
+	assert_int_equal(wait, UINT64_MAX);
+	for (unsigned i = 0; i < 5; i++)
+		rig.b->park(rig.s, d[i].flow, i < 2 ? 5000 : 6000);
+	assert_int_equal(rig.b->next(rig.s, 4999, d, 8, &wait), 0);
+	assert_int_equal(wait, 5000);
+	assert_int_equal(rig.b->next(rig.s, 5000, d, 8, &wait), 2);
+	assert_int_equal(wait, 6000);
+}
+
+static void holds(void **state)
+{
+	struct spool_dest d[4];
+	struct spool_ticket t;
+	uint64_t wait;
+	bool more;
+
+	(void)state;
+	put_from(1, 1, "k", 100);
+	put_from(2, 1, "l", 100);
+	put_from(3, 2, "k", 100);
+	assert_true(rig.b->hold(rig.s, 1, S("k"), true));
+	assert_true(rig.b->hold(rig.s, 3, S(""), true)); /* who has nothing yet */
+	assert_int_equal(due_at(100), 2);
+	assert_true(rig.b->hold(rig.s, 1, S(""), true));
+	assert_int_equal(due_at(100), 1);
+	/* Both must be let go. */
+	assert_true(rig.b->hold(rig.s, 1, S(""), false));
+	assert_int_equal(due_at(100), 2);
+	assert_true(rig.b->hold(rig.s, 1, S(""), true));
+	assert_true(rig.b->hold(rig.s, 1, S("k"), false));
+	assert_int_equal(due_at(100), 1);
+	assert_true(rig.b->hold(rig.s, 1, S(""), false));
+	assert_true(rig.b->hold(rig.s, 1, S(""), false)); /* twice is fine */
+	assert_int_equal(due_at(100), 3);
+
+	/* What was handed out is not taken; what was taken is settled. */
+	assert_int_equal(rig.b->next(rig.s, 100, d, 4, &wait), 3);
+	assert_int_equal(rig.b->take(rig.s, d[0].flow, 100, &t, 1, &more), 1);
+	assert_true(rig.b->hold(rig.s, d[1].account, S(""), true));
+	assert_int_equal(rig.b->take(rig.s, d[1].flow, 100, &t + 0, 0, &more), 0);
+	assert_false(more);
+	for (unsigned i = 0; i < 3; i++)
+		rig.b->park(rig.s, d[i].flow, 0);
+	assert_true(rig.b->hold(rig.s, d[1].account, S(""), false));
+	rig.b->release(rig.s, &t, 100);
+	assert_int_equal(due_at(100), 3);
+}
+
+/* It holds for what comes later, too, and is counted. */
+static void holds_are_counted(void **state)
+{
+	struct spool_row rows[8];
+	struct spool_flow flows[8];
+	struct spool_count c;
+	uint64_t wait, at = 0;
+	struct spool_dest d;
+
+	(void)state;
+	put_from(1, 1, "k", 100);
+	assert_true(rig.b->hold(rig.s, 1, S("k"), true));
+	assert_true(rig.b->hold(rig.s, 2, S(""), true));
+	put_from(2, 1, "k", 100);
+	put_from(3, 2, "l", 100);
+	put_from(4, 2, "", 100);
+	put_from(5, 3, "k", 100);
+	assert_int_equal(due_at(100), 1);
+	rig.b->count(rig.s, &c);
+	assert_int_equal(c.stopped, 4);
+	assert_int_equal(c.pending_deliveries, 5);
+	assert_int_equal(
+	    spool_list(rig.b, rig.s, &(struct spool_filter){ .state = LIST_HELD }, NULL, rows, 8),
+	    4);
+	assert_true(rows[0].stopped);
+	assert_int_equal(rig_deliver(&rig, sample_id(1)), SPOOL_OK);
+	rig.b->count(rig.s, &c);
+	assert_int_equal(c.stopped, 3);
+	assert_int_equal(rig_deliver(&rig, sample_id(5)), SPOOL_OK);
+	assert_int_equal(rig.b->next(rig.s, 100, &d, 1, &wait), 0);
+	assert_int_equal(wait, UINT64_MAX);
+	assert_int_equal(rig.b->flows(rig.s, &at, flows, 8), 3);
+	assert_true(at == WALK_END);
+	for (unsigned i = 0; i < 3; i++) {
+		assert_true(flows[i].stopped);
+		assert_int_equal(flows[i].pending, 1);
+		assert_true(slice_eq(slice(flows[i].dest, flows[i].dest_n), S("d1.test")));
+	}
+	assert_true(rig.b->hold(rig.s, 2, S(""), false));
+	rig.b->count(rig.s, &c);
+	assert_int_equal(c.stopped, 1);
+	assert_int_equal(due_at(100), 2);
+	/* When the last message of an origin is gone, what was said of it is not forgotten. */
+	assert_int_equal(rig_deliver(&rig, sample_id(2)), SPOOL_OK);
+	put_from(6, 1, "k", 100);
+	assert_int_equal(due_at(100), 2);
+}
+
+/* By hand: held until let go, whatever happens in between. */
+static enum spool_result by_hand(struct id id, uint32_t delivery, enum spool_hold hold,
+				 uint64_t next_ms, const struct spool_verdict *v, uint32_t n)
+{
+	struct spool_op op = { .kind = SPOOL_SETTLE,
+			       .id = id,
+			       .delivery = delivery,
+			       .verdicts = v,
+			       .n_verdicts = n,
+			       .next_ms = next_ms,
+			       .by_hand = true,
+			       .hold = hold,
+			       .at_ms = 777,
+			       .by = S("uid:0 pid:1") };
+	struct spool_op *ops[] = { &op };
+
+	rig_bounce(&rig);
+	(void)rig.b->commit(rig.s, ops, 1, NULL);
+	rig_bounce(&rig);
+	return op.result;
+}
+
+static void held_by_hand(void **state)
+{
+	struct spool_verdict later = { 0, RCPT_PENDING, S("451 later") };
+	struct spool_op op = { .kind = SPOOL_SETTLE,
+			       .id = sample_id(1),
+			       .verdicts = &later,
+			       .n_verdicts = 1,
+			       .next_ms = 500,
+			       .attempted = true,
+			       .at_ms = 400,
+			       .remote = S("127.0.0.9:25") };
+	struct spool_op *ops[] = { &op };
+	struct spool_standing *st;
+	struct spool_message got;
+	struct sample m;
+	struct arena a;
+
+	(void)state;
+	sample_make(&m, 1, 3, 2, 1, 100); /* d1: recipients 0 and 2; d2: 1 */
+	assert_int_equal(rig_put(&rig, &m, 100), SPOOL_OK);
+	assert_int_equal(due_at(100), 2);
+	assert_int_equal(by_hand(m.id, 0, HOLD_SET, 0, NULL, 0), SPOOL_OK);
+	assert_int_equal(by_hand(m.id, 0, HOLD_SET, 0, NULL, 0), SPOOL_GONE);
+	assert_int_equal(by_hand(m.id, 1, HOLD_CLEAR, 0, NULL, 0), SPOOL_GONE);
+	assert_int_equal(by_hand(m.id, 2, HOLD_SET, 0, NULL, 0), SPOOL_GONE);
+	assert_int_equal(due_at(100), 1);
+	assert_int_equal(rig_count(&rig).held, 1);
+	assert_int_equal(rig_count(&rig).pending_deliveries, 2);
+
+	/* An attempt that was under way leaves the hold as it is, and is remembered. */
+	assert_true(rig.b->commit(rig.s, ops, 1, NULL));
+	assert_int_equal(op.result, SPOOL_OK);
+	rig_load_same(&rig, &m, &a, &got);
+	st = got.standing;
+	assert_int_equal(st[0].held_ms, 777);
+	assert_true(slice_eq(st[0].held_by, S("uid:0 pid:1")));
+	assert_int_equal(st[0].tried_ms, 400);
+	assert_true(slice_eq(st[0].remote, S("127.0.0.9:25")));
+	assert_int_equal(st[1].held_ms, 0);
+	assert_int_equal(got.next_ms[0], 500);
+	assert_int_equal(got.attempts[0], 1);
+	assert_true(slice_eq(got.envelope.rcpts[0].reply, S("451 later")));
+	arena_done(&a);
+	assert_int_equal(due_at(600), 1);
+
+	/* A new time changes nothing about the hold; its end, nothing about the time. */
+	assert_int_equal(by_hand(m.id, 0, HOLD_AS_IT_IS, 300, NULL, 0), SPOOL_OK);
+	assert_int_equal(due_at(600), 1);
+	assert_int_equal(by_hand(m.id, 0, HOLD_CLEAR, 0, NULL, 0), SPOOL_OK);
+	rig_load_same(&rig, &m, &a, &got);
+	assert_int_equal(got.next_ms[0], 300);
+	assert_int_equal(got.standing[0].held_ms, 0);
+	assert_int_equal(got.standing[0].tried_ms, 400);
+	assert_true(slice_eq(got.envelope.rcpts[0].reply, S("451 later")));
+	arena_done(&a);
+	assert_int_equal(rig_count(&rig).held, 0);
+	assert_int_equal(due_at(600), 2);
+	sample_free(&m);
+}
+
+static void cancelled_and_retried_by_hand(void **state)
+{
+	struct spool_verdict no = { 0, RCPT_FAILED, S("550 no") };
+	struct spool_verdict all[] = { { 0, RCPT_CANCELLED, S("by uid:0") },
+				       { 2, RCPT_CANCELLED, S("by uid:0") } };
+	struct spool_verdict again[] = { { 0, RCPT_PENDING, S("") }, { 2, RCPT_PENDING, S("") } };
+	struct spool_message got;
+	struct sample m;
+	struct arena a;
+
+	(void)state;
+	sample_make(&m, 1, 3, 2, 1, 100); /* d1: recipients 0 and 2; d2: 1 */
+	assert_int_equal(rig_put(&rig, &m, 100), SPOOL_OK);
+	assert_int_equal(rig_settle(&rig, m.id, 0, &no, 1, 900), SPOOL_OK);
+	assert_int_equal(by_hand(m.id, 0, HOLD_SET, 0, NULL, 0), SPOOL_OK);
+	/* What failed is tried again; what is pending keeps what was said of it. */
+	assert_int_equal(by_hand(m.id, 0, HOLD_AS_IT_IS, 200, again, 2), SPOOL_OK);
+	rig_load_same(&rig, &m, &a, &got);
+	assert_int_equal(got.envelope.rcpts[0].state, RCPT_PENDING);
+	assert_int_equal(got.envelope.rcpts[2].state, RCPT_PENDING);
+	assert_int_equal(got.attempts[0], 1);
+	assert_int_equal(got.next_ms[0], 200);
+	arena_done(&a);
+	assert_int_equal(by_hand(m.id, 0, HOLD_AS_IT_IS, 0, all, 2), SPOOL_OK);
+	assert_int_equal(rig_count(&rig).held, 0); /* of nothing */
+	assert_int_equal(by_hand(m.id, 0, HOLD_AS_IT_IS, 0, all, 2), SPOOL_GONE);
+	assert_int_equal(by_hand(m.id, 0, HOLD_AS_IT_IS, 200, again, 2), SPOOL_GONE);
+	assert_int_equal(by_hand(m.id, 0, HOLD_SET, 0, NULL, 0), SPOOL_GONE);
+	assert_int_equal(rig_count(&rig).pending_deliveries, 1);
+	all[0].rcpt = 1;
+	assert_int_equal(by_hand(m.id, 1, HOLD_AS_IT_IS, 0, all, 1), SPOOL_OK);
+	assert_false(rig_has(&rig, m.id));
+	sample_free(&m);
+}
+
+/* Beside an attempt: its outcome stands, the hand's act waits or goes beside it. */
+static void by_hand_beside_an_attempt(void **state)
+{
+	struct spool_verdict cancel = { 0, RCPT_CANCELLED, S("by uid:0") };
+	struct spool_filter leased = { .state = LIST_LEASED };
+	struct spool_row row;
+	struct spool_dest d;
+	struct spool_ticket t;
+	uint64_t wait;
+	bool more;
+
+	(void)state;
+	if (rig.bounce != STAY) /* which ends every lease */
+		return;
+	put_from(1, 1, "k", 100);
+	assert_int_equal(rig.b->next(rig.s, 100, &d, 1, &wait), 1);
+	assert_int_equal(rig.b->take(rig.s, d.flow, 100, &t, 1, &more), 1);
+	rig.b->park(rig.s, d.flow, 0);
+	assert_int_equal(by_hand(t.id, 0, HOLD_AS_IT_IS, 0, &cancel, 1), SPOOL_BUSY);
+	assert_int_equal(by_hand(t.id, 0, HOLD_AS_IT_IS, 50, NULL, 0), SPOOL_BUSY);
+	assert_int_equal(by_hand(t.id, 0, HOLD_SET, 0, NULL, 0), SPOOL_OK);
+	assert_int_equal(rig_count(&rig).leased, 1);
+	assert_int_equal(due_at(9999), 0);
+	assert_int_equal(spool_list(rig.b, rig.s, &leased, NULL, &row, 1), 1);
+	assert_true(row.leased && row.held && !row.stopped);
+	assert_string_equal(row.key_id, "k");
+	rig.b->release(rig.s, &t, 200);
+	assert_int_equal(rig_count(&rig).leased, 0);
+	assert_int_equal(due_at(9999), 0);
+	assert_int_equal(by_hand(t.id, 0, HOLD_CLEAR, 0, NULL, 0), SPOOL_OK);
+	assert_int_equal(due_at(199), 0);
+	assert_int_equal(due_at(200), 1);
+	assert_int_equal(by_hand(t.id, 0, HOLD_AS_IT_IS, 0, &cancel, 1), SPOOL_OK);
+	assert_int_equal(rig_count(&rig).messages, 0);
+}
+
+/* As load, without the content. */
+static void looks(void **state)
+{
+	struct spool_message got = { 0 };
+	struct err e = { 0 };
+	struct sample m;
+	struct arena a;
+
+	(void)state;
+	sample_make(&m, 1, 3, 2, 1, 5000);
+	assert_int_equal(rig_put(&rig, &m, 100), SPOOL_OK);
+	arena_init(&a, 2048); /* which the body would not fit */
+	assert_true(rig.b->look(rig.s, m.id, &a, &got, &e));
+	assert_int_equal(got.envelope.n_rcpts, 3);
+	assert_true(slice_eq(got.envelope.dests[1], S("d2.test")));
+	assert_int_equal(got.next_ms[1], 100);
+	assert_int_equal(got.envelope.size, 5033);
+	assert_int_equal(got.content.head.n + got.content.body.n, 0);
+	assert_int_equal(got.content.fd, -1);
+	arena_done(&a);
+	assert_false(rig.b->look(rig.s, sample_id(2), &a, &got, &e));
+	assert_int_equal(e.kind, ERR_ABSENT);
+	arena_done(&a);
+	sample_free(&m);
 }
 
 static void messages_max(void **state)
@@ -562,7 +927,7 @@ static void *read_on(void *arg)
 		ok = rig.b->load(rig.s, sample_id(n), &a, &m, &e);
 		ok = ok && id_eq(m.envelope.id, sample_id(n)) && m.envelope.n_rcpts == 1;
 		arena_done(&a);
-		(void)rig.b->list(rig.s, &(struct spool_filter){ 0 }, NULL, rows, 8);
+		(void)spool_list(rig.b, rig.s, &(struct spool_filter){ 0 }, NULL, rows, 8);
 		pthread_mutex_lock(&readers.lock);
 		readers.loads++;
 		/* Settled meanwhile is the only excuse. */
@@ -623,6 +988,11 @@ static void readers_beside_the_committer(void **state)
 	    cmocka_unit_test_setup_teardown(long_reply_cut, begin, end),                           \
 	    cmocka_unit_test_setup_teardown(one_batch, begin, end),                                \
 	    cmocka_unit_test_setup_teardown(queue_order, begin, end),                              \
+	    cmocka_unit_test_setup_teardown(origins_take_turns, begin, end),                       \
+	    cmocka_unit_test_setup_teardown(held_by_hand, begin, end),                             \
+	    cmocka_unit_test_setup_teardown(cancelled_and_retried_by_hand, begin, end),            \
+	    cmocka_unit_test_setup_teardown(by_hand_beside_an_attempt, begin, end),                \
+	    cmocka_unit_test_setup_teardown(looks, begin, end),                                    \
 	    cmocka_unit_test_setup_teardown(lists, begin, end),                                    \
 	    cmocka_unit_test_setup_teardown(messages_max, begin, end),                             \
 	    cmocka_unit_test_setup_teardown(large_bodies, begin, end),                             \
@@ -635,6 +1005,10 @@ int spool_conformance(void)
 		cmocka_unit_test(crc_known),
 		cmocka_unit_test_setup_teardown(readers_beside_the_committer, begin_small, end),
 		cmocka_unit_test_setup_teardown(readers_beside_the_committer, begin_memory, end),
+		cmocka_unit_test_setup_teardown(holds, begin_memory, end),
+		cmocka_unit_test_setup_teardown(holds, begin_segments, end),
+		cmocka_unit_test_setup_teardown(holds_are_counted, begin_memory, end),
+		cmocka_unit_test_setup_teardown(holds_are_counted, begin_segments, end),
 		OVER(begin_memory),
 		OVER(begin_segments),
 		OVER(begin_reopened),

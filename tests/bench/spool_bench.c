@@ -196,7 +196,7 @@ static void looks(void)
 	b->count(spool, &c);
 	printf("count: %.3f ms; ", (wall() - w0) / 1e3);
 	w0 = wall();
-	(void)b->list(spool, &(struct spool_filter){ 0 }, NULL, rows, 100);
+	(void)spool_list(b, spool, &(struct spool_filter){ 0 }, NULL, rows, 100);
 	printf("a page of 100 rows: %.0f ms\n", (wall() - w0) / 1e3);
 	printf("%llu messages, %.1f MB of messages, %.1f MB on disk\n",
 	       (unsigned long long)c.messages, (double)c.bytes_live / 1e6,

@@ -115,7 +115,7 @@ static void mend_summary(char *p, size_t n, size_t segment)
 	if (n < 56)
 		return;
 	memcpy(p, "SIGNETSM", 8);
-	put_back(p + 8, spoil == 0xd0 ? 2 : 1, 4);
+	put_back(p + 8, spoil == 0xd0 ? 1 : 2, 4);
 	put_back(p + 12, spoil == 0xd1 ? 2 : 1, 4);
 	put_back(p + 16, siphash(key, S("summary")), 8);
 	put_back(p + 24, segment + (spoil == 0xd2), 8);
@@ -190,7 +190,15 @@ static void settle_one(struct spool *s, struct id id, bool may_fail)
 	struct spool_op op = {
 		.kind = SPOOL_SETTLE, .id = id, .verdicts = &v, .n_verdicts = 1, .next_ms = 5
 	};
+	struct spool_op hold = { .kind = SPOOL_SETTLE,
+				 .id = id,
+				 .by_hand = true,
+				 .hold = id.b[15] & 4 ? HOLD_CLEAR : HOLD_SET,
+				 .at_ms = 1,
+				 .by = S("somebody") };
 
+	if (id.b[15] & 2)
+		(void)commit_one(s, &hold, may_fail);
 	(void)commit_one(s, &op, may_fail);
 }
 
@@ -275,7 +283,7 @@ static void use(struct spool *s, bool settle, bool may_fail)
 {
 	const struct spool_backend *b = &spool_segments;
 	struct spool_row rows[16];
-	size_t n = b->list(s, &(struct spool_filter){ 0 }, NULL, rows, 16);
+	size_t n = spool_list(b, s, &(struct spool_filter){ 0 }, NULL, rows, 16);
 	uint64_t wait;
 	struct spool_dest d;
 	struct spool_ticket t[4];
@@ -287,8 +295,8 @@ static void use(struct spool *s, bool settle, bool may_fail)
 			settle_one(s, rows[i].id, may_fail);
 	}
 	while (b->next(s, UINT64_MAX - 1, &d, 1, &wait)) {
-		(void)b->take(s, &d, UINT64_MAX - 1, t, 4, &more);
-		b->park(s, &d, UINT64_MAX);
+		(void)b->take(s, d.flow, UINT64_MAX - 1, t, 4, &more);
+		b->park(s, d.flow, UINT64_MAX);
 	}
 }
 

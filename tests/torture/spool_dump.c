@@ -136,7 +136,7 @@ int main(int argc, char **argv)
 	for (size_t i = 0; i < n; i++)
 		printf("damaged %s %s\n", d[i].where, d[i].reason);
 	for (struct id after = { 0 };
-	     (n = b->list(s, &(struct spool_filter){ 0 }, &after, rows, 256));)
+	     (n = spool_list(b, s, &(struct spool_filter){ 0 }, &after, rows, 256));)
 		for (size_t i = 0; i < n; i++) {
 			show(s, rows[i].id, argc > 2 && !strcmp(argv[2], "where"));
 			after = rows[i].id;
