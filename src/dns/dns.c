@@ -46,7 +46,7 @@ static bool set_limits(struct ub_ctx *ctx, struct err *e)
 		 * an hour. */
 		{ "infra-host-ttl:", "60" },
 		{ "outgoing-range:", "256" },
-		{ "num-queries-per-thread:", "512" },
+		{ "num-queries-per-thread:", "1024" },
 	};
 
 	for (size_t i = 0; i < sizeof options / sizeof *options; i++)
@@ -73,8 +73,6 @@ static bool forward_to(struct ub_ctx *ctx, struct slice at, struct err *e)
 
 static bool choose_servers(struct ub_ctx *ctx, const struct dns_conf *c, struct err *e)
 {
-	int rc;
-
 	if (!c->n_forward && c->recursive)
 		return true;
 	/* The resolver next door is often on this machine. */
@@ -83,8 +81,10 @@ static bool choose_servers(struct ub_ctx *ctx, const struct dns_conf *c, struct 
 	for (size_t i = 0; i < c->n_forward; i++)
 		if (!forward_to(ctx, c->forward[i], e))
 			return false;
-	rc = c->n_forward ? 0 : ub_ctx_resolvconf(ctx, NULL);
-	return !rc || err_set(e, ERR_INPUT, "dns: /etc/resolv.conf: %s", ub_strerror(rc));
+	/* Where there is none, the name servers of the world are asked. */
+	if (!c->n_forward)
+		ub_ctx_resolvconf(ctx, NULL);
+	return true;
 }
 
 static bool trust(struct dns *d, const struct dns_conf *c, struct err *e)

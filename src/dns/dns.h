@@ -13,7 +13,7 @@
 #include "loop/loop.h"
 
 #define DNS_RECORDS 1000 /* of one answer; further ones are not looked at */
-#define DNS_OPEN    256  /* questions at once */
+#define DNS_OPEN    1024 /* questions at once */
 
 struct dns;
 

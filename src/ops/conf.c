@@ -357,14 +357,28 @@ static bool fill_listeners(struct holder *h, cfg_t *cfg, struct err *e)
 	return n || missing(e, "no listener is configured");
 }
 
+static bool check_mx(const struct conf_route *r, cfg_t *sec)
+{
+	if (r->host.n || r->path.n)
+		return complain(sec, "route: mx goes to the mail exchangers: no host, no path");
+	if (r->user.n)
+		return complain(sec, "route: mx sends no password: no user");
+	return !slice_starts(r->tls, S("implicit")) ||
+	       complain(sec, "route: mx has no implicit TLS; set tls to may, must or must-verify");
+}
+
 static bool check_route(const struct conf_route *r, cfg_t *sec)
 {
 	if (!r->domains.n)
 		return complain(sec, "route: domains is empty");
 	if (slice_eq(r->type, S("capture")))
 		return r->path.n || complain(sec, "route: a capture needs a path");
+	if (slice_eq(r->type, S("mx")))
+		return check_mx(r, sec);
 	if (!r->host.n)
 		return complain(sec, "route: a smarthost needs a host");
+	if (r->allow.n)
+		return complain(sec, "route: allow is for type mx");
 	if (r->user.n && !r->password_file.n)
 		return complain(sec, "route: user without password_file");
 	if (r->user.n && slice_eq(r->tls, S("none")))

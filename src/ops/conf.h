@@ -24,8 +24,9 @@ struct conf_listener {
 struct conf_route {
 	struct slice name;
 	struct conf_list domains;
-	struct slice type; /* "capture" or "smarthost" */
+	struct slice type; /* "capture", "smarthost" or "mx" */
 	struct slice path, host, tls, user, password_file, ca_file;
+	struct conf_list allow; /* networks: net_parse() reads them */
 	uint64_t port, connections, messages_per_connection;
 };
 
@@ -52,8 +53,13 @@ struct conf {
 	} retry;
 	struct {
 		uint64_t connect, greeting, ehlo, tls, auth, mail, rcpt, data, body, dot, quit,
-		    idle;
+		    idle, connections;
 	} delivery;
+	struct {
+		struct conf_list forward, insecure;
+		struct slice recursive, trust_anchor;
+		uint64_t timeout;
+	} dns;
 	struct {
 		struct slice enabled, from, delay_warning;
 		uint64_t delay_notice, full_size, per_hour;
@@ -79,6 +85,10 @@ struct conf {
 const struct conf *conf_read(const char *path, struct err *e);
 void conf_free(const struct conf *);
 
+#define CONF_ADDRESS_BYTES 18
+
+/* ADDRESS:PORT in one form: 16 bytes of address (IPv4 mapped), two of port. */
+bool conf_address(struct slice text, unsigned char ret[CONF_ADDRESS_BYTES], struct err *e);
 /* Every option with the value in effect, in the syntax of the file. */
 void conf_dump(const struct conf *, struct buf *out);
 /* The option table as Markdown, for docs/configuration.md. */

@@ -72,6 +72,21 @@ static const struct {
 	{ HEAD "spool {\n\tnope = 1\n}\n", "c:4: no such option 'nope'" },
 	{ HEAD "nope {\n}\n", "c:3: no such option 'nope'" },
 	{ HEAD "route \"r\" {\n\n\tSize = 1\n}\n", "c:5: no such option 'Size'" },
+	/* mail exchangers */
+	{ HEAD "route \"r\" {\n\ttype = mx\n\thost = \"a\"\n}\n",
+	  "c:6: route: mx goes to the mail exchangers: no host, no path" },
+	{ HEAD "route \"r\" {\n\ttype = mx\n\tpath = \"a\"\n}\n",
+	  "c:6: route: mx goes to the mail exchangers: no host, no path" },
+	{ HEAD "route \"r\" {\n\ttype = mx\n\tuser = \"a\"\n}\n",
+	  "c:6: route: mx sends no password: no user" },
+	{ HEAD "route \"r\" {\n\ttype = mx\n\ttls = implicit-verify\n}\n",
+	  "c:6: route: mx has no implicit TLS; set tls to may, must or must-verify" },
+	{ HEAD "route \"r\" {\n\thost = \"a\"\n\tallow = {\"10.0.0.0/8\"}\n}\n",
+	  "c:6: route: allow is for type mx" },
+	{ HEAD "route \"r\" {\n\tallow = {\"10.0.0.1/8\"}\n}\n",
+	  "c:4: allow: \"10.0.0.1/8\" is not ADDRESS or ADDRESS/BITS, with no bit set behind "
+	  "BITS" },
+	{ HEAD "dns { forward = {\"127.0.0.1\"} }\n", "c:3: forward: \"127.0.0.1\"" NO_ADDRESS },
 	/* form */
 	{ "threads =", "c: it ends inside a section, a value or a comment" },
 	{ "spool {\n", "c: it ends inside a section, a value or a comment" },

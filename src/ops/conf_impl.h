@@ -24,6 +24,7 @@ enum conf_section {
 	IN_LIMITS,
 	IN_RETRY,
 	IN_DELIVERY,
+	IN_DNS,
 	IN_BOUNCE,
 	IN_LOG,
 	IN_METRICS,
@@ -52,11 +53,6 @@ struct conf_section_info {
 extern const struct conf_option conf_options[];
 extern const size_t conf_n_options;
 extern const struct conf_section_info conf_sections[SECTIONS];
-
-#define CONF_ADDRESS_BYTES 18
-
-/* ADDRESS:PORT in one form: 16 bytes of address (IPv4 mapped), two of port. */
-bool conf_address(struct slice text, unsigned char ret[CONF_ADDRESS_BYTES], struct err *e);
 
 /* Text to number by type. ERR_INPUT says what is wrong with it. */
 bool conf_number(enum conf_type, struct slice text, uint64_t min, uint64_t max, uint64_t *ret,

@@ -23,6 +23,7 @@ const struct conf_section_info conf_sections[SECTIONS] = {
 	[IN_LIMITS]   = { "limits",   false, "What a client may do" },
 	[IN_RETRY]    = { "retry",    false, "When a delivery is tried again" },
 	[IN_DELIVERY] = { "delivery", false, "How long a remote server may take, phase by phase" },
+	[IN_DNS]      = { "dns",      false, "How names are looked up, for delivery by MX; a change needs a restart" },
 	[IN_BOUNCE]   = { "bounce",   false, "What senders are told of their mail, by mail" },
 	[IN_LOG]      = { "log",      false, "The log, on standard error" },
 	[IN_METRICS]  = { "metrics",  false, "/metrics for Prometheus and /healthz, by HTTP; the control socket has them, too" },
@@ -92,6 +93,13 @@ const struct conf_option conf_options[] = {
 	{ IN_DELIVERY, "dot",      CONF_DURATION, TOP(delivery.dot),      "10m", 100, 1 HOUR, NULL, "the reply to the end of data" },
 	{ IN_DELIVERY, "quit",     CONF_DURATION, TOP(delivery.quit),     "10s", 100, 1 HOUR, NULL, "QUIT" },
 	{ IN_DELIVERY, "idle",     CONF_DURATION, TOP(delivery.idle),     "5s", 0, 5 MIN, NULL, "a connection kept for the next message" },
+	{ IN_DELIVERY, "connections", CONF_UINT, TOP(delivery.connections), "1000", 1, 100000, NULL, "outward, all routes together" },
+
+	{ IN_DNS, "forward",      CONF_ADDRESSES, TOP(dns.forward),      "", 0, 8, NULL, "resolvers to ask, ADDRESS:PORT; none: those of /etc/resolv.conf" },
+	{ IN_DNS, "recursive",    CONF_CHOICE,    TOP(dns.recursive),    "no", 0, 0, "no yes", "yes, and no forward: asks no resolver but the name servers of the world, from the root down" },
+	{ IN_DNS, "trust_anchor", CONF_PATH,      TOP(dns.trust_anchor), "/usr/share/dns/root.key", 0, 4000, NULL, "the root's key (Debian: dns-root-data); empty or not there: answers are not validated (DNSSEC)" },
+	{ IN_DNS, "insecure",     CONF_STRINGS,   TOP(dns.insecure),     "", 0, 100, NULL, "zones of one's own that the public tree does not know of: not validated" },
+	{ IN_DNS, "timeout",      CONF_DURATION,  TOP(dns.timeout),      "20s", 100, 5 MIN, NULL, "an answer in all; then the delivery is tried later" },
 
 	{ IN_BOUNCE, "enabled",       CONF_CHOICE,   TOP(bounce.enabled),       "yes", 0, 0, "yes no", "send notices; no: failed recipients stay in the queue for the operator" },
 	{ IN_BOUNCE, "from",          CONF_STRING,   TOP(bounce.from),          "", 0, 253, NULL, "address that notices are from; empty: mailer-daemon at hostname" },
@@ -113,15 +121,16 @@ const struct conf_option conf_options[] = {
 	{ IN_LISTENER, "proxy",   CONF_NETWORKS, LISTENER(proxy), "", 0, 64, NULL, "load balancers, as ADDRESS or ADDRESS/BITS: each connection of theirs must begin with a PROXY header (version 1 or 2), and the client's address is the one in it; nobody else's header is read" },
 
 	{ IN_ROUTE, "domains",  CONF_STRINGS, ROUTE(domains), "*", 1, 1000, NULL, "recipient domains, each with the names below it; \"*\": all others" },
-	{ IN_ROUTE, "type",     CONF_CHOICE,  ROUTE(type), "smarthost", 0, 0, "capture smarthost", "a Maildir on this machine, or a mail server" },
+	{ IN_ROUTE, "type",     CONF_CHOICE,  ROUTE(type), "smarthost", 0, 0, "capture smarthost mx", "a Maildir on this machine, a mail server, or the mail exchangers of each domain" },
 	{ IN_ROUTE, "path",     CONF_PATH,    ROUTE(path), "", 0, 4000, NULL, "capture: the Maildir" },
 	{ IN_ROUTE, "host",     CONF_STRING,  ROUTE(host), "", 0, 253, NULL, "smarthost: name or address" },
-	{ IN_ROUTE, "port",     CONF_UINT,    ROUTE(port), "587", 1, 65535, NULL, "smarthost: port" },
-	{ IN_ROUTE, "tls",      CONF_CHOICE,  ROUTE(tls), "must-verify", 0, 0, "none may must must-verify implicit implicit-verify", "smarthost: what is demanded; only -verify checks the certificate" },
+	{ IN_ROUTE, "port",     CONF_UINT,    ROUTE(port), "0", 0, 65535, NULL, "0: 587 of a smarthost, 25 by mx" },
+	{ IN_ROUTE, "tls",      CONF_CHOICE,  ROUTE(tls), "auto", 0, 0, "auto none may must must-verify implicit implicit-verify", "what is demanded; only -verify checks the certificate; auto: must-verify of a smarthost, may by mx" },
 	{ IN_ROUTE, "user",     CONF_STRING,  ROUTE(user), "", 0, 255, NULL, "smarthost: AUTH user; empty: no AUTH" },
 	{ IN_ROUTE, "password_file", CONF_PATH, ROUTE(password_file), "", 0, 4000, NULL, "smarthost: file with the password, its first line" },
-	{ IN_ROUTE, "ca_file",  CONF_PATH,    ROUTE(ca_file), "", 0, 4000, NULL, "smarthost: certificates to trust; empty: the system's" },
-	{ IN_ROUTE, "connections", CONF_UINT, ROUTE(connections), "10", 1, 1000, NULL, "at once" },
+	{ IN_ROUTE, "ca_file",  CONF_PATH,    ROUTE(ca_file), "", 0, 4000, NULL, "smarthost, mx: certificates to trust; empty: the system's" },
+	{ IN_ROUTE, "allow",    CONF_NETWORKS, ROUTE(allow), "", 0, 1000, NULL, "mx: ADDRESS/BITS that may be connected to though they are private, loopback, special otherwise or our own" },
+	{ IN_ROUTE, "connections", CONF_UINT, ROUTE(connections), "10", 1, 1000, NULL, "at once; by mx: to one set of mail exchangers" },
 	{ IN_ROUTE, "messages_per_connection", CONF_UINT, ROUTE(messages_per_connection), "100", 0, 1000000, NULL, "then a new connection; 0: no limit" },
 };
 /* clang-format on */

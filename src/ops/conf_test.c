@@ -139,6 +139,14 @@ static const char defaults[] =
     "\tdot = 600000ms\n"
     "\tquit = 10000ms\n"
     "\tidle = 5000ms\n"
+    "\tconnections = 1000\n"
+    "}\n"
+    "\ndns {\n"
+    "\tforward = {}\n"
+    "\trecursive = \"no\"\n"
+    "\ttrust_anchor = \"/usr/share/dns/root.key\"\n"
+    "\tinsecure = {}\n"
+    "\ttimeout = 20000ms\n"
     "}\n"
     "\nbounce {\n"
     "\tenabled = \"yes\"\n"
@@ -169,11 +177,12 @@ static const char defaults[] =
     "\ttype = \"smarthost\"\n"
     "\tpath = \"\"\n"
     "\thost = \"mail.example\"\n"
-    "\tport = 587\n"
-    "\ttls = \"must-verify\"\n"
+    "\tport = 0\n"
+    "\ttls = \"auto\"\n"
     "\tuser = \"\"\n"
     "\tpassword_file = \"\"\n"
     "\tca_file = \"\"\n"
+    "\tallow = {}\n"
     "\tconnections = 10\n"
     "\tmessages_per_connection = 100\n"
     "}\n";
@@ -209,7 +218,7 @@ static void test_defaults(void **state)
 	assert_int_equal(c->retry.lifetime, 432000000);
 	assert_int_equal(c->n_listeners, 1);
 	assert_int_equal(c->n_routes, 1);
-	assert_slice(c->routes[0].tls, "must-verify");
+	assert_slice(c->routes[0].tls, "auto");
 	conf_free(c);
 }
 
@@ -247,7 +256,10 @@ static const char other[] =
     "delivery {\n"
     "\tconnect = 101ms greeting = 102ms ehlo = 103ms tls = 104ms auth = 105ms mail = 106ms\n"
     "\trcpt = 107ms data = 108ms body = 109ms dot = 110ms quit = 111ms idle = 0ms\n"
+    "\tconnections = 12\n"
     "}\n"
+    "dns { forward = {\"127.0.0.1:53\", \"[::1]:5353\"} recursive = yes trust_anchor = \"\"\n"
+    "\tinsecure = {\"corp.test\"} timeout = 1s }\n"
     "bounce { enabled = no from = a@b.example delay_notice = 1h delay_warning = yes\n"
     "\tfull_size = 0 per_hour = 7 }\n"
     "log { format = logfmt }\n"
@@ -259,7 +271,8 @@ static const char other[] =
     "route \"kept\" { domains = { \"a.example\", b.example } type = capture path = \"mail\" }\n"
     "route \"on\" { host = h port = 25 tls = may connections = 1 messages_per_connection = 0 }\n"
     "route \"out\" { domains = \"c.example\" host = \"192.0.2.1\" tls = implicit-verify user = u\n"
-    "\tpassword_file = pw ca_file = \"/ca.pem\" port = 65535 }\n";
+    "\tpassword_file = pw ca_file = \"/ca.pem\" port = 65535 }\n"
+    "route \"world\" { domains = \"d.example\" type = mx allow = {\"10.0.0.0/8\", \"::1\"} }\n";
 
 static void test_everything_else(void **state)
 {
@@ -325,6 +338,13 @@ static void test_everything_else(void **state)
 	assert_int_equal(c->delivery.dot, 110);
 	assert_int_equal(c->delivery.quit, 111);
 	assert_int_equal(c->delivery.idle, 0);
+	assert_int_equal(c->delivery.connections, 12);
+	assert_int_equal(c->dns.forward.n, 2);
+	assert_slice(c->dns.forward.at[1], "[::1]:5353");
+	assert_slice(c->dns.recursive, "yes");
+	assert_slice(c->dns.trust_anchor, "");
+	assert_slice(c->dns.insecure.at[0], "corp.test");
+	assert_int_equal(c->dns.timeout, 1000);
 	assert_slice(c->bounce.enabled, "no");
 	assert_slice(c->bounce.from, "a@b.example");
 	assert_int_equal(c->bounce.delay_notice, 3600000);
@@ -347,7 +367,10 @@ static void test_everything_else(void **state)
 	assert_int_equal(c->metrics.address.n, 3);
 	assert_slice(c->metrics.address.at[1], "[::1]:2");
 	assert_slice(c->metrics.remote, "yes");
-	assert_int_equal(c->n_routes, 3);
+	assert_int_equal(c->n_routes, 4);
+	assert_slice(c->routes[3].type, "mx");
+	assert_int_equal(c->routes[3].allow.n, 2);
+	assert_slice(c->routes[3].allow.at[1], "::1");
 	assert_slice(c->routes[0].name, "kept");
 	assert_int_equal(c->routes[0].domains.n, 2);
 	assert_slice(c->routes[0].domains.at[1], "b.example");

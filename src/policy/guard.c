@@ -12,7 +12,7 @@
 /* The registries of RFC 6890 (IANA: special-purpose addresses), multicast and what is reserved. */
 /* clang-format off */
 static const struct special {
-	struct guard_prefix prefix;
+	struct net prefix;
 	const char *what;
 } specials[] = {
 	{ { V4(0),              V4_BITS(8) },  "of this network" },
@@ -46,7 +46,7 @@ static const struct special {
 
 /* Those with an IPv4 address inside, at this octet. */
 static const struct {
-	struct guard_prefix prefix;
+	struct net prefix;
 	size_t at;
 } carriers[] = {
 	{ { { 0, 0x64, 0xff, 0x9b }, 96 }, 12 }, /* RFC 6052 2.1 */
@@ -54,33 +54,23 @@ static const struct {
 };
 /* clang-format on */
 
-bool guard_inside(const struct guard_prefix *p, const unsigned char address[16])
-{
-	size_t whole = p->bits / 8;
-	unsigned rest = p->bits % 8;
-
-	if (memcmp(p->address, address, whole))
-		return false;
-	return !rest || (p->address[whole] ^ address[whole]) >> (8 - rest) == 0;
-}
-
-bool guard_any(const struct guard_prefix *at, size_t n, const unsigned char address[16])
+bool guard_any(const struct net *at, size_t n, const unsigned char address[NET_BYTES])
 {
 	for (size_t i = 0; i < n; i++)
-		if (guard_inside(&at[i], address))
+		if (net_has(&at[i], address))
 			return true;
 	return false;
 }
 
-const char *guard_special(const unsigned char address[16])
+const char *guard_special(const unsigned char address[NET_BYTES])
 {
-	unsigned char inner[16] = V4(0);
+	unsigned char inner[NET_BYTES] = V4(0);
 
 	for (size_t i = 0; i < LEN(specials); i++)
-		if (guard_inside(&specials[i].prefix, address))
+		if (net_has(&specials[i].prefix, address))
 			return specials[i].what;
 	for (size_t i = 0; i < LEN(carriers); i++)
-		if (guard_inside(&carriers[i].prefix, address)) {
+		if (net_has(&carriers[i].prefix, address)) {
 			memcpy(inner + 12, address + carriers[i].at, 4);
 			return guard_special(inner);
 		}

@@ -345,8 +345,8 @@ static void ban(const struct limiter *l, struct slot *s, const struct limiter_wh
 	v->ban_until_ms = now_ms + ms;
 	v->ban_cause = cause;
 	v->ban.bits = bits;
-	memcpy(v->ban.address, who->address, sizeof v->ban.address);
-	memset(v->ban.address + bits / 8, 0, sizeof v->ban.address - bits / 8);
+	memcpy(v->ban.at, who->address, sizeof v->ban.at);
+	memset(v->ban.at + bits / 8, 0, sizeof v->ban.at - bits / 8);
 }
 
 struct limiter_verdict limiter_failed(struct limiter *l, const struct limiter_who *who,

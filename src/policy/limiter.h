@@ -31,7 +31,7 @@ struct limiter_conf {
 	uint64_t good_ms;        /* so long a good login is remembered */
 	uint32_t all_per_minute; /* failures of the installation, beyond which strangers wait
 				    delay_ms and more; 0: no limit */
-	const struct guard_prefix *allow; /* stays valid */
+	const struct net *allow; /* stays valid */
 	size_t n_allow;
 	size_t memory; /* bytes at most; at least 4096 */
 };
@@ -53,7 +53,7 @@ struct limiter_verdict {
 	uint64_t delay_ms;        /* answer so late, whatever the answer is */
 	enum limiter_cause cause; /* of the delay */
 	/* A ban begins now; bits 0: none. */
-	struct guard_prefix ban;
+	struct net ban;
 	uint64_t ban_until_ms;
 	enum limiter_cause ban_cause;
 };

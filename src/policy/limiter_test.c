@@ -134,7 +134,7 @@ static void test_ban(void **state)
 		assert_int_equal(limiter_failed(l, &w, secret(n++), now).ban.bits, 0);
 	v = limiter_failed(l, &w, secret(n++), now);
 	assert_int_equal(v.ban.bits, 128);
-	assert_memory_equal(v.ban.address, w.address, 16);
+	assert_memory_equal(v.ban.at, w.address, 16);
 	assert_int_equal(v.ban_cause, LIMITER_ADDRESS);
 	assert_int_equal(v.ban_until_ms, now + 15 * MINUTE);
 	/* The next ones are longer, up to a day; and come sooner, since half of it is remembered.
@@ -195,7 +195,7 @@ static void test_network(void **state)
 	assert_int_equal(v.ban_cause, LIMITER_NETWORK);
 	assert_int_equal(v.cause, LIMITER_NETWORK);
 	w = v6(0x20010db800010002, 0, "");
-	assert_memory_equal(v.ban.address, w.address, 16);
+	assert_memory_equal(v.ban.at, w.address, 16);
 	/* A neighbour beside it is nobody's accomplice; nor are IPv4 addresses, mapped as they are
 	 * into one /64. */
 	w = v6(0x20010db800010003, 1, "");
@@ -261,14 +261,14 @@ static void test_trusted(void **state)
 
 static void test_allowed(void **state)
 {
-	struct guard_prefix p = { .bits = 120 };
+	struct net p = { .bits = 120 };
 	struct limiter_conf c = plain;
 	struct limiter_who w = v4(0x0a000001, "who");
 	struct limiter *l;
 
 	(void)state;
-	memcpy(p.address, w.address, 16);
-	p.address[15] = 0;
+	memcpy(p.at, w.address, 16);
+	p.at[15] = 0;
 	c.allow = &p;
 	c.n_allow = 1;
 	l = begin(&c);

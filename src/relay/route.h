@@ -5,9 +5,9 @@
 #ifndef RELAY_ROUTE_H
 #define RELAY_ROUTE_H
 
+#include "base/net.h"
 #include "base/secret.h"
 #include "base/slice.h"
-#include "policy/guard.h"
 
 enum route_type {
 	ROUTE_CAPTURE,   /* a Maildir on this machine */
@@ -38,7 +38,7 @@ struct route {
 	struct secret password;
 	uint32_t messages_per_connection; /* 0: no limit */
 	/* MX: addresses that are connected to though they are special (policy/guard.h) or ours */
-	const struct guard_prefix *allow;
+	const struct net *allow;
 	size_t n_allow;
 	void *tls_context; /* the driver's, made at start; NULL when tls is none */
 };

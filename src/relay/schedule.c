@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 /* Standards: see schedule.h. */
+#define LOOKUPS   256
 #define SITES     20000
 #define HELD      65536
 #define SITE_HELD 16384
@@ -48,7 +49,7 @@ struct schedule {
 	struct map shares;   /* by site and account */
 	struct site **fixed; /* by route; NULL: not needed yet */
 	struct site *first_busy, *last_busy;
-	size_t n_held, n_homeless, held_max, site_held_max;
+	size_t n_held, n_homeless, n_lookups, held_max, site_held_max, lookups_max;
 };
 
 struct schedule *schedule_new(const struct spool_backend *backend, struct spool *spool,
@@ -62,6 +63,7 @@ struct schedule *schedule_new(const struct spool_backend *backend, struct spool 
 				.spool = spool,
 				.routes = routes,
 				.retry = conf->retry,
+				.lookups_max = conf->lookups ? conf->lookups : LOOKUPS,
 				.held_max = conf->held ? conf->held : HELD,
 				.site_held_max = conf->site_held ? conf->site_held : SITE_HELD };
 	map_init(&s->shares, conf->hash_key);
@@ -302,8 +304,10 @@ uint64_t schedule_refill(struct schedule *s, uint64_t now_ms)
 
 /* One connection at once proves the site; from then on one more is opened whenever the last one
  * proved itself and work is still waiting. */
-static bool wants(const struct site *site, uint64_t now_ms)
+static bool wants(const struct schedule *s, const struct site *site, uint64_t now_ms)
 {
+	if (site->kind == SITE_UNRESOLVED && (site->active || s->n_lookups >= s->lookups_max))
+		return false;
 	return site->first && site->not_before_ms <= now_ms && site->unproven == 0 &&
 	       site->charged == 0 && site->active < site->route->connections;
 }
@@ -311,7 +315,7 @@ static bool wants(const struct site *site, uint64_t now_ms)
 struct site *schedule_wants(struct schedule *s, uint64_t now_ms)
 {
 	for (struct site *site = s->first_busy; site; site = site->busy_next) {
-		if (!wants(site, now_ms))
+		if (!wants(s, site, now_ms))
 			continue;
 		/* The next time it is another one's turn. */
 		set_busy(s, site, false);
@@ -319,6 +323,18 @@ struct site *schedule_wants(struct schedule *s, uint64_t now_ms)
 		return site;
 	}
 	return NULL;
+}
+
+void schedule_began(struct schedule *s, struct site *site)
+{
+	site->active++;
+	s->n_lookups += site->kind == SITE_UNRESOLVED;
+}
+
+void schedule_ended(struct schedule *s, struct site *site)
+{
+	site->active--;
+	s->n_lookups -= site->kind == SITE_UNRESOLVED;
 }
 
 bool schedule_has(const struct site *site, uint64_t now_ms)

@@ -29,6 +29,7 @@ struct schedule_conf {
 	struct retry_config retry; /* of sites */
 	uint64_t hash_key[2];      /* random */
 	/* At most; 0: the standard */
+	size_t lookups;   /* at once: 256 */
 	size_t sites;     /* 20,000 */
 	size_t held;      /* flows taken out of the spool: 65,536 */
 	size_t site_held; /* of one site: 16,384 */
@@ -43,9 +44,12 @@ void schedule_free(struct schedule *);
  * an outcome may make it sooner: call after those, too); UINT64_MAX: nothing is waiting. */
 uint64_t schedule_refill(struct schedule *, uint64_t now_ms);
 
-/* A site that should get one more connection now, or NULL. The caller starts it and counts it in
- * site->active and site->unproven. */
+/* A site that should get one more connection now (or a lookup: no more than so many at once), or
+ * NULL. The caller starts it, and says so; until it is ready for a delivery it counts in
+ * site->unproven, too. */
 struct site *schedule_wants(struct schedule *, uint64_t now_ms);
+void schedule_began(struct schedule *, struct site *);
+void schedule_ended(struct schedule *, struct site *);
 
 /* Something is due there now: a connection at rest should take it. */
 bool schedule_has(const struct site *, uint64_t now_ms);

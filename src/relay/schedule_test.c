@@ -11,6 +11,7 @@ static const struct schedule_conf conf = { .retry = { 1000, 2000, 60000, 0, 4320
 /* The same with little room. */
 static const struct schedule_conf small = { .retry = { 1000, 2000, 60000, 0, 432000000 },
 					    .hash_key = { 1, 2 },
+					    .lookups = 3,
 					    .sites = 60,
 					    .held = 100,
 					    .site_held = 80 };
@@ -563,7 +564,7 @@ static void domains_with_the_same_hosts_share_a_site(void **state)
 	assert_int_equal(site->n_hosts, 2);
 	assert_slice(site->name, S("mx.test"));
 	assert_slice(site->hosts[1].name, S("spare.test"));
-	assert_int_equal(site->hosts[1].preference, 20);
+	assert_int_equal(site->hosts[1].preference, 1);
 	assert_int_equal(site->n_held, 1);
 	resolve(f, y, two, 2, T0);
 	y->active = y->unproven = 0;
@@ -583,7 +584,7 @@ static void domains_with_the_same_hosts_share_a_site(void **state)
 static void other_hosts_are_another_site(void **state)
 {
 	struct fix *f = *state;
-	const struct mx_host other[] = { { S("mx.test"), 11 }, { S("spare.test"), 20 } };
+	const struct mx_host other[] = { { S("mx.test"), 10 }, { S("spare.test"), 10 } };
 	const struct mx_host *lists[] = { one, two, other };
 
 	for (size_t i = 0; i < LEN(lists); i++) {
@@ -717,6 +718,31 @@ static void what_is_held_is_bounded(void **state)
 	put_numbered(f, "x.c.test", 90);
 	assert_int_equal(schedule_refill(f->s, now), now + 100);
 	assert_int_equal(site_named(f, "a")->n_held + site_named(f, "c")->n_held, 100);
+}
+
+/* Lookups are bounded, and hold up no site whose hosts are known. */
+static void lookups_are_bounded(void **state)
+{
+	struct fix *f = *state;
+	struct site *site, *first = NULL;
+
+	begin_small(f);
+	put_numbered(f, "world", 5);
+	put(f, "a.test", T0);
+	schedule_refill(f->s, T0);
+	for (int i = 0; i < 4; i++) {
+		site = schedule_wants(f->s, T0);
+		assert_non_null(site);
+		schedule_began(f->s, site);
+		site->unproven++;
+		if (site->kind == SITE_UNRESOLVED)
+			first = site;
+	}
+	assert_int_equal(site_named(f, "a")->active, 1);
+	assert_null(schedule_wants(f->s, T0));
+	first->unproven--;
+	schedule_ended(f->s, first);
+	assert_non_null(schedule_wants(f->s, T0));
 }
 
 /* Sites are bounded, and those that are done with make room. */
@@ -1054,6 +1080,7 @@ int schedule_tests(void)
 		T(a_literal_is_its_own_host),
 		T(a_charged_site_wants_nothing),
 		T(what_is_held_is_bounded),
+		T(lookups_are_bounded),
 		T(sites_are_bounded),
 		T(accounts_take_turns),
 		T(flows_do_not_crowd_out),

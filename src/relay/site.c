@@ -137,6 +137,17 @@ static void begin_key(struct buf *key, char kind, const struct route *route)
 	buf_addc(key, '\n');
 }
 
+/* What counts of a preference is whether it is better: its place among those of the list. */
+static uint16_t rank(const struct mx_host *hosts, size_t i)
+{
+	uint16_t n = 0;
+
+	while (i--)
+		if (hosts[i].preference != hosts[i + 1].preference)
+			n++;
+	return n;
+}
+
 /* The hosts' names stand in the key; that they are found there again makes them the site's own. */
 static void copy_hosts(struct site *site, const struct mx_host *from, size_t n, size_t at)
 {
@@ -144,8 +155,8 @@ static void copy_hosts(struct site *site, const struct mx_host *from, size_t n, 
 
 	site->hosts = to;
 	for (size_t i = 0; i < n; i++) {
-		to[i].preference = from[i].preference;
-		at += 2;
+		to[i].preference = rank(from, i);
+		at += 1;
 		to[i].name = slice(key_of(site) + at, from[i].name.n);
 		at += from[i].name.n + 1;
 	}
@@ -238,8 +249,7 @@ struct site *sites_hosts(struct sites *s, const struct route *route, const struc
 	begin_key(&key, 'H', route);
 	at = key.n;
 	for (size_t i = 0; i < n; i++) {
-		buf_addc(&key, (char)(hosts[i].preference >> 8));
-		buf_addc(&key, (char)hosts[i].preference);
+		buf_addc(&key, (char)rank(hosts, i));
 		buf_add(&key, hosts[i].name);
 		buf_addc(&key, '\n');
 	}

@@ -1,9 +1,9 @@
 /* relay/site.h -- the places where deliveries go.
  *
- * A route to a Maildir or a smart host is one site. A site of an MX route is a set of hosts with
- * their preferences, not a domain: domains that name the same hosts share connections, limits and
- * trouble. A destination whose hosts are not known is a site of its own until they are: looking
- * them up is what "connecting" means there.
+ * A route to a Maildir or a smart host is one site. A site of an MX route is a set of hosts in
+ * their order of preference, not a domain: domains that name the same hosts share connections,
+ * limits and trouble. A destination whose hosts are not known is a site of its own until they are:
+ * looking them up is what "connecting" means there.
  *
  * Bounds: at most so many sites as sites_new() is told, at most SITES_KNOWN remembered answers. A
  * site that nothing needs is freed, some time. One thread owns all this. */
@@ -32,7 +32,7 @@ struct site {
 	enum site_kind kind;
 	const struct route *route;
 	struct slice name;           /* the route's, the destination, or the best hosts */
-	const struct mx_host *hosts; /* SITE_HOSTS: sorted */
+	const struct mx_host *hosts; /* SITE_HOSTS: sorted; preferences are 0, 1, ... */
 	size_t n_hosts;
 	bool literal;                     /* its only host is an address in brackets */
 	unsigned active;                  /* connections or jobs under way */

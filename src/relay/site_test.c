@@ -40,8 +40,7 @@ static void found_again(void **state)
 			       sites_unresolved(s, &other, S("x.test")),
 			       sites_literal(s, &world, S("[192.0.2.1]")),
 			       hosts(s, "x.test", 0),
-			       hosts(s, "x.test", 1),
-			       hosts(s, "x.test", 256) };
+			       hosts(s, "y.test", 0) };
 
 	assert_int_equal(sites_count(s), LEN(all));
 	for (size_t i = 0; i < LEN(all); i++) {
@@ -52,7 +51,7 @@ static void found_again(void **state)
 	assert_ptr_equal(sites_fixed(s, &world), all[0]);
 	assert_ptr_equal(sites_unresolved(s, &other, S("x.test")), all[3]);
 	assert_ptr_equal(sites_literal(s, &world, S("[192.0.2.1]")), all[4]);
-	assert_ptr_equal(hosts(s, "x.test", 256), all[7]);
+	assert_ptr_equal(hosts(s, "y.test", 256), all[6]);
 	assert_int_equal(sites_count(s), LEN(all));
 }
 
@@ -69,9 +68,31 @@ static void keeps_its_own_names(void **state)
 	memset(dest, 'x', sizeof dest);
 	assert_slice(site->hosts[0].name, S("a.test"));
 	assert_slice(site->hosts[1].name, S("b.test"));
-	assert_int_equal(site->hosts[0].preference, 7);
-	assert_int_equal(site->hosts[1].preference, 8);
+	assert_int_equal(site->hosts[0].preference, 0);
+	assert_int_equal(site->hosts[1].preference, 1);
 	assert_slice(un->name, S("dest.test"));
+}
+
+/* Numbers are each domain's own; what they say is the order, and who is equal. */
+static void the_order_of_preference(void **state)
+{
+	static const struct {
+		uint16_t at[3];
+		size_t as;
+	} rows[] = { { { 10, 20, 30 }, 0 }, { { 0, 1, 65535 }, 0 }, { { 5, 5, 6 }, 2 },
+		     { { 1, 1, 2 }, 2 },    { { 7, 7, 7 }, 4 },     { { 7, 8, 8 }, 5 } };
+	struct site *sites[LEN(rows)];
+
+	for (size_t i = 0; i < LEN(rows); i++) {
+		struct mx_host list[] = { { S("a.test"), rows[i].at[0] },
+					  { S("b.test"), rows[i].at[1] },
+					  { S("c.test"), rows[i].at[2] } };
+
+		sites[i] = sites_hosts(*state, &world, list, 3);
+		assert_ptr_equal(sites[i], sites[rows[i].as]);
+	}
+	assert_int_equal(sites_count(*state), 4);
+	assert_int_equal(sites[5]->hosts[2].preference, 1);
 }
 
 /* As many hosts as can be, with the longest names. */
@@ -212,10 +233,15 @@ int site_tests(void)
 {
 #define T(test) cmocka_unit_test_setup_teardown(test, begin, end)
 	const struct CMUnitTest tests[] = {
-		T(found_again),      T(keeps_its_own_names),
-		T(the_largest),      T(known_for_its_time),
-		T(known_is_bounded), T(freed_when_nothing_needs_it),
-		T(bounded),          T(without_memory),
+		T(found_again),
+		T(keeps_its_own_names),
+		T(the_order_of_preference),
+		T(the_largest),
+		T(known_for_its_time),
+		T(known_is_bounded),
+		T(freed_when_nothing_needs_it),
+		T(bounded),
+		T(without_memory),
 	};
 
 	return cmocka_run_group_tests_name("relay site", tests, NULL, NULL);

@@ -4,6 +4,7 @@
 #include "serve/capture.h"
 #include "serve/deliver_impl.h"
 #include "serve/from_conf.h"
+#include "serve/mx.h"
 #include "serve/smtp_out.h"
 
 #include <stdlib.h>
@@ -46,32 +47,38 @@ static void start(struct deliver *d, struct site *site)
 {
 	bool ok = false;
 
-	site->active++;
+	schedule_began(d->schedule, site);
 	d->attempts++;
-	switch (site->route->type) {
-	case ROUTE_CAPTURE: ok = capture_start(d, site); break;
-	case ROUTE_SMARTHOST:
-	case ROUTE_MX: ok = smtp_out_start(d, site); break;
-	}
+	d->connections++;
+	if (site->kind == SITE_UNRESOLVED)
+		ok = mx_start(d->mx, site);
+	else if (site->route->type == ROUTE_CAPTURE)
+		ok = capture_start(d, site);
+	else
+		ok = smtp_out_start(d, site);
 	if (!ok) {
-		site->active--;
+		schedule_ended(d->schedule, site);
 		d->attempts--;
+		d->connections--;
 	}
 }
 
 static void turn(struct deliver *d)
 {
 	uint64_t now = clock_steady_ms(), wait;
-	struct site *site;
+	struct site *site, *next;
 
 	if (deliver_stopping(d))
 		return;
 	wait = schedule_refill(d->schedule, now);
 	/* Connections at rest come first: new ones are for what they cannot carry. */
-	for (site = NULL; (site = schedule_site(d->schedule, site));)
+	for (site = schedule_busy(d->schedule, NULL); site; site = next) {
+		next = schedule_busy(d->schedule, site);
 		while (schedule_has(site, now) && smtp_out_resume(site))
 			;
-	while ((site = schedule_wants(d->schedule, now))) {
+	}
+	while (d->connections < d->home->server->conf->delivery.connections &&
+	       (site = schedule_wants(d->schedule, now))) {
 		unsigned active = site->active;
 
 		start(d, site);
@@ -112,12 +119,14 @@ void deliver_shutdown(struct deliver *d)
 	loop_timer_cancel(&d->timer);
 	for (struct site *site = NULL; (site = schedule_site(d->schedule, site));)
 		smtp_out_shutdown(site);
+	mx_shutdown(d->mx);
 }
 
 void deliver_ended(struct deliver *d, struct site *site)
 {
-	site->active--;
+	schedule_ended(d->schedule, site);
 	d->attempts--;
+	d->connections--;
 	deliver_wake(d);
 }
 
@@ -132,7 +141,8 @@ void deliver_unreadable(struct deliver *d, const struct spool_ticket *t, const s
 struct charge {
 	struct job job;
 	struct deliver *deliver;
-	const struct route *route;
+	struct site *site;
+	int code;
 	struct spool_ticket ticket;
 	struct arena arena;
 	struct spool_message message;
@@ -160,14 +170,17 @@ static void charge_done(struct job *job)
 	struct spool_envelope *env = &c->message.envelope;
 	struct outcome_answer *answers =
 	    c->loaded ? ARENA_ARRAY(&c->arena, struct outcome_answer, env->n_rcpts) : NULL;
-	struct deliver_facts f = { .route = c->route, .remote = c->remote };
+	struct deliver_facts f = { .route = c->site->route, .remote = c->remote };
 	size_t n = 0;
 
 	d->attempts--;
+	c->site->charged--;
 	for (uint32_t i = 0; answers && i < env->n_rcpts; i++)
 		if (env->rcpts[i].delivery == c->ticket.delivery &&
 		    env->rcpts[i].state == RCPT_PENDING)
-			answers[n++] = (struct outcome_answer){ .rcpt = i, .text = c->reason };
+			answers[n++] = (struct outcome_answer){ .rcpt = i,
+								.code = c->code,
+								.text = c->reason };
 	if (!c->loaded && c->error.kind != ERR_LATER)
 		deliver_unreadable(d, &c->ticket, &c->error);
 	else if (!n)
@@ -177,10 +190,11 @@ static void charge_done(struct job *job)
 		deliver_settle(d, &c->ticket, env, answers, n, &f);
 	arena_done(&c->arena);
 	free(c);
+	deliver_wake(d);
 }
 
-static void charge(struct deliver *d, const struct route *route, const struct spool_ticket *t,
-		   struct slice remote, struct slice reason)
+static void charge(struct deliver *d, struct site *site, const struct spool_ticket *t,
+		   struct slice remote, int code, struct slice reason)
 {
 	struct server *s = d->home->server;
 	struct charge *c = calloc(1, sizeof *c);
@@ -189,14 +203,17 @@ static void charge(struct deliver *d, const struct route *route, const struct sp
 		c->job =
 		    (struct job){ .run = charge_run, .done = charge_done, .home = d->home->loop };
 		c->deliver = d;
-		c->route = route;
+		c->site = site;
+		c->code = code;
 		c->ticket = *t;
 		arena_init(&c->arena, LOAD_MAX);
 		c->reason = arena_dup(&c->arena, reason);
 		c->remote = arena_dup(&c->arena, remote);
 		d->attempts++;
+		site->charged++;
 		if (lane_post(s->files, &c->job))
 			return;
+		site->charged--;
 		d->attempts--;
 		arena_done(&c->arena);
 		free(c);
@@ -217,10 +234,24 @@ void deliver_site_failed(struct deliver *d, struct site *site, struct slice remo
 		n++;
 	for (size_t i = 0; i < n; i++)
 		if (i == 0 || retry_expired(taken[i].accepted_ms, now, &d->retry))
-			charge(d, site->route, &taken[i], remote, reason);
+			charge(d, site, &taken[i], remote, 0, reason);
 		else
 			s->spool_backend->release(s->spool, &taken[i], now);
 	schedule_site_failed(d->schedule, site, now, deliver_random32(), reason);
+}
+
+void deliver_site_refused(struct deliver *d, struct site *site, int code, struct slice text)
+{
+	struct spool_ticket t;
+
+	for (size_t n = 0; n < CHARGED && schedule_take(d->schedule, site, clock_steady_ms(), &t);
+	     n++)
+		charge(d, site, &t, site->name, code, text);
+}
+
+void deliver_site_rests(struct deliver *d, struct site *site, struct slice reason)
+{
+	schedule_site_failed(d->schedule, site, clock_steady_ms(), deliver_random32(), reason);
 }
 
 static struct retry_config retry_of(const struct conf *c)
@@ -261,7 +292,10 @@ struct deliver *deliver_new(struct home *home, struct err *e)
 		sc.retry.max_ms = 15 * 60 * 1000;
 	keyring_random(sc.hash_key, sizeof sc.hash_key);
 	d->schedule = schedule_new(s->spool_backend, s->spool, &s->routes, &sc);
-	if (!d->schedule) {
+	d->mx = mx_new(d);
+	if (!d->schedule || !d->mx) {
+		schedule_free(d->schedule);
+		mx_free(d->mx);
 		arena_done(&d->strings);
 		free(d);
 		err_set(e, ERR_LATER, "out of memory");
@@ -279,6 +313,7 @@ void deliver_free(struct deliver *d)
 		return;
 	for (struct site *site = NULL; (site = schedule_site(d->schedule, site));)
 		smtp_out_abort(site);
+	mx_free(d->mx);
 	loop_timer_cancel(&d->timer);
 	loop_timer_cancel(&d->again);
 	settle_forget(d);

@@ -35,7 +35,7 @@ bool deliver_stopping(const struct deliver *);
 struct deliver_facts {
 	const struct route *route;
 	struct slice dest;
-	struct slice remote; /* "127.0.0.1:25", a path */
+	struct slice remote; /* "127.0.0.1:25", "mx.example.com (192.0.2.1:25)", a path */
 	struct slice tls;    /* cipher, or empty */
 	struct slice mta;    /* name of the next hop; empty: none was reached */
 	bool dsn;            /* it offers DSN: what was asked for went along */
@@ -49,6 +49,11 @@ void deliver_settle(struct deliver *, const struct spool_ticket *, const struct 
  * (and those whose lifetime is over) with the reason, so that the queue shows it and ends. The
  * others wait untouched. */
 void deliver_site_failed(struct deliver *, struct site *, struct slice remote, struct slice reason);
+/* Mail to the site fails for good, for a reason of its own: as many of the waiting deliveries as
+ * one call may, with this code and text; it is called again for the others. */
+void deliver_site_refused(struct deliver *, struct site *, int code, struct slice text);
+/* The site is left alone for a while; nothing is charged with it. */
+void deliver_site_rests(struct deliver *, struct site *, struct slice reason);
 /* The message's record is damaged or gone: the lease stays, so that nothing tries it again before
  * the next start; it is listed by queue damaged. */
 void deliver_unreadable(struct deliver *, const struct spool_ticket *, const struct err *);

@@ -13,12 +13,14 @@
 struct deliver {
 	struct home *home;
 	struct schedule *schedule;
+	struct mx *mx;
 	struct retry_config retry;
 	struct loop_task wake;
 	atomic_bool woken;
 	struct loop_timer timer;
 	bool stopping;
 	size_t attempts, settling;
+	size_t connections; /* of the attempts; jobs and lookups count, too */
 	/* Outcomes for which the disk has no room. While there are any, nothing is handed on that
 	 * could not be recorded either: each would be sent again after a crash. */
 	struct settle *unrecorded;

@@ -1,6 +1,7 @@
 #include "serve/route_set.h"
 
 #include "base/arena.h"
+#include "base/must.h"
 #include "loop/tls.h"
 #include "sender/domain.h"
 
@@ -19,7 +20,7 @@ struct route_set {
 	struct arena names;
 };
 
-static enum route_tls route_tls(struct slice word)
+static enum route_tls route_tls(struct slice word, enum route_type type)
 {
 	static const struct {
 		struct slice word;
@@ -34,7 +35,7 @@ static enum route_tls route_tls(struct slice word)
 	for (size_t i = 0; i < sizeof words / sizeof *words; i++)
 		if (slice_eq(words[i].word, word))
 			return words[i].tls;
-	return ROUTE_TLS_MUST_VERIFY;
+	return type == ROUTE_MX ? ROUTE_TLS_MAY : ROUTE_TLS_MUST_VERIFY; /* auto */
 }
 
 /* The first line of a file that only its owner may read. */
@@ -100,22 +101,45 @@ static bool name_domains(struct route_set *s, const struct conf_route *from, str
 	return true;
 }
 
+static bool allow_networks(struct route_set *s, const struct conf_route *from, struct route *to,
+			   struct err *e)
+{
+	struct net *at = ARENA_ARRAY(&s->names, struct net, from->allow.n + 1);
+
+	if (!at)
+		return err_set(e, ERR_LATER, "out of memory");
+	for (size_t i = 0; i < from->allow.n; i++)
+		MUST(net_parse(from->allow.at[i], &at[i]));
+	to->allow = at;
+	to->n_allow = from->allow.n;
+	return true;
+}
+
+static enum route_type route_type(struct slice word)
+{
+	return slice_eq(word, S("capture")) ? ROUTE_CAPTURE
+	       : slice_eq(word, S("mx"))    ? ROUTE_MX
+					    : ROUTE_SMARTHOST;
+}
+
 static bool make_one(struct route_set *s, size_t i, const struct conf_route *from, struct err *e)
 {
 	struct tls_client_conf tls = { .ca_file = from->ca_file };
+	enum route_type type = route_type(from->type);
 	struct route *to = &s->at[i];
 
 	*to = (struct route){ .name = from->name,
-			      .type = slice_eq(from->type, S("capture")) ? ROUTE_CAPTURE
-									 : ROUTE_SMARTHOST,
+			      .type = type,
 			      .connections = (unsigned)from->connections,
 			      .path = from->path,
 			      .host = from->host,
-			      .port = (uint16_t)from->port,
-			      .tls = route_tls(from->tls),
+			      .port = (uint16_t)(from->port         ? from->port
+						 : type == ROUTE_MX ? 25
+								    : 587),
+			      .tls = route_tls(from->tls, type),
 			      .user = from->user,
 			      .messages_per_connection = (uint32_t)from->messages_per_connection };
-	if (!name_domains(s, from, to, e))
+	if (!name_domains(s, from, to, e) || !allow_networks(s, from, to, e))
 		return false;
 	if (from->user.n) {
 		s->passwords[i] = read_password(from->password_file, e);
@@ -123,9 +147,10 @@ static bool make_one(struct route_set *s, size_t i, const struct conf_route *fro
 			return false;
 		to->password = secret(slice_str(s->passwords[i]));
 	}
-	if (to->type == ROUTE_SMARTHOST && to->tls != ROUTE_TLS_NONE)
-		to->tls_context = tls_client_new(&tls, e);
-	return to->type != ROUTE_SMARTHOST || to->tls == ROUTE_TLS_NONE || to->tls_context;
+	if (type == ROUTE_CAPTURE || to->tls == ROUTE_TLS_NONE)
+		return true;
+	to->tls_context = tls_client_new(&tls, e);
+	return to->tls_context;
 }
 
 struct route_set *route_set_new(const struct conf *c, struct err *e)

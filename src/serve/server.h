@@ -18,6 +18,7 @@
 #include <stdatomic.h>
 
 struct auth_known;
+struct dns;
 struct deliver;
 struct health;
 
@@ -59,6 +60,7 @@ struct server {
 	struct routes routes;
 	struct deliver *deliver; /* belongs to home 0 */
 	struct health *health;   /* the same */
+	struct dns *dns;         /* the same */
 
 	struct tally *addresses, *accounts;
 	atomic_uint_fast64_t memory;      /* bytes of bodies held in memory */

@@ -1,6 +1,7 @@
 /* serve/shutdown.c -- the end, asked for by a signal or come by itself. */
 #include "account/account.h"
 #include "auth/known.h"
+#include "dns/dns.h"
 #include "loop/listener.h"
 #include "ops/log.h"
 #include "sender/domain.h"
@@ -147,6 +148,7 @@ void close_all(struct running *r)
 	batch_free(s->committer);
 	health_free(s->health);
 	deliver_free(s->deliver);
+	dns_free(s->dns);
 	if (s->spool)
 		s->spool_backend->close(s->spool);
 	store_close(s->store);

@@ -4,7 +4,6 @@
 #include "ops/metrics.h"
 #include "serve/smtp_out_impl.h"
 
-#include <netdb.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -84,15 +83,22 @@ void smtp_out_shutdown(struct site *site)
 
 /* -- the end -- */
 
+static void hang_up(struct out *o)
+{
+	if (o->stream.fd >= 0)
+		stream_close(&o->stream);
+	o->stream.fd = -1;
+	loop_timer_cancel(&o->timer);
+}
+
 /* Job or not: nothing else refers to o any more. */
 static void bury(struct out *o)
 {
 	struct deliver *d = o->deliver;
 	struct site *site = o->site;
 
-	if (o->stream.fd >= 0)
-		stream_close(&o->stream);
-	loop_timer_cancel(&o->timer);
+	dial_stop(&o->dial);
+	hang_up(o);
 	smtp_client_free(o->client);
 	buf_wipe(&o->in);
 	buf_wipe(&o->out);
@@ -104,19 +110,72 @@ static void bury(struct out *o)
 	deliver_ended(d, site);
 }
 
-/* The remote cannot be reached or takes no mail: that is the site's trouble. */
-static void blame_site(struct out *o, const char *phase, int code, struct slice text)
+struct slice smtp_out_host(const struct out *o)
+{
+	return o->site->kind == SITE_HOSTS ? o->site->hosts[o->order[o->host]].name
+					   : o->route->host;
+}
+
+static void log_attempt(const struct out *o, const char *result, const char *phase, int code,
+			struct slice text)
 {
 	log_event(LOG_ATTEMPT, F_STR("route", o->route->name), F_CSTR("remote", o->remote),
-		  F_CSTR("phase", phase), F_CSTR("result", "failed"), F_U64("code", (uint64_t)code),
+		  F_CSTR("phase", phase), F_CSTR("result", result), F_U64("code", (uint64_t)code),
 		  F_STR("reply", text));
-	deliver_site_failed(o->deliver, o->site, slice_str(o->remote), text);
+}
+
+/* Every host failed, or the only one. */
+static void blame_site(struct out *o, struct slice text)
+{
+	if (o->hopeless)
+		deliver_site_refused(o->deliver, o->site, 550,
+				     S("5.4.4 no mail exchanger has an address"));
+	else
+		deliver_site_failed(o->deliver, o->site, slice_str(o->remote), text);
 	o->stage = STAGE_OVER;
+}
+
+/* The host cannot be reached or takes no mail: the next one's turn (RFC 5321 5.1); after the last
+ * one it is the site's trouble. */
+static void blame_host(struct out *o, const char *phase, int code, struct slice text)
+{
+	log_attempt(o, "failed", phase, code, text);
+	if (o->proven && o->taken) { /* it did its work; a new connection will see */
+		o->stage = STAGE_OVER;
+	} else if (!o->proven && o->host + 1 < o->n_hosts) {
+		o->host++;
+		o->in_clear = false;
+		o->stage = STAGE_AGAIN;
+	} else {
+		blame_site(o, text);
+	}
+}
+
+/* Where TLS is only welcome, its failure costs the message nothing: the same host once more. */
+static void tls_failed(struct out *o, struct slice text)
+{
+	if (o->route->tls != ROUTE_TLS_MAY || o->proven) {
+		blame_host(o, "tls", 0, text);
+		return;
+	}
+	log_attempt(o, "without TLS then", "tls", 0, text);
+	o->in_clear = true;
+	o->stage = STAGE_AGAIN;
 }
 
 /* -- the conversation -- */
 
 enum talk { TALK_INPUT, TALK_FLUSH, TALK_AGAIN, TALK_WAIT, TALK_TLS, TALK_IDLE, TALK_OVER };
+
+/* What the verdict on a message says of the site. */
+static void note_end(struct out *o, const struct smtp_client_event *ev)
+{
+	bool early = ev->phase == CLIENT_AT_MAIL || ev->phase == CLIENT_AT_RCPT;
+
+	o->taken += ev->reply.code / 100 == 2;
+	o->closing = early && (ev->reply.code == 421 || (!ev->remote && !ev->reply.code));
+	snprintf(o->trouble, sizeof o->trouble, "%.*s", (int)ev->reply.n, ev->reply.text);
+}
 
 static enum talk talk(struct out *o)
 {
@@ -147,12 +206,14 @@ static enum talk talk(struct out *o)
 			    LOG_WARNING,
 			    F_CSTR("about",
 				   "possible duplicate: the reply to the end of data never came"),
-			    F_ID("id", o->ticket.id), F_CSTR("remote", o->remote));
+			    F_ID("id", o->ticket.id), F_CSTR("remote", o->remote),
+			    F_CSTR("duplicate", "possible"));
+		note_end(o, &ev);
 		smtp_out_note_rest(o, &ev);
 		smtp_out_settle(o);
 		break;
 	case CLIENT_FAILED:
-		blame_site(o, smtp_client_phase_name(ev.phase), ev.reply.code,
+		blame_host(o, smtp_client_phase_name(ev.phase), ev.reply.code,
 			   slice(ev.reply.text, ev.reply.n));
 		t = TALK_OVER;
 		break;
@@ -231,7 +292,7 @@ static void handshake_over(struct out *o)
 	case STREAM_ERROR: break;
 	}
 	metrics_add(M_TLS_FAILED, metrics_word(LABEL_SIDE, S("client")), 0, 1);
-	blame_site(o, "tls", 0, slice_str(e.text));
+	tls_failed(o, slice_str(e.text));
 }
 
 static void start_tls(struct out *o)
@@ -241,8 +302,8 @@ static void start_tls(struct out *o)
 	struct err e = { 0 };
 
 	o->stage = STAGE_HANDSHAKE;
-	if (!stream_start_client(&o->stream, o->route->tls_context, o->route->host, verify, &e))
-		blame_site(o, "tls", 0, slice_str(e.text));
+	if (!stream_start_client(&o->stream, o->route->tls_context, smtp_out_host(o), verify, &e))
+		tls_failed(o, slice_str(e.text));
 }
 
 /* One turn. False: wait for what was asked for. */
@@ -262,7 +323,10 @@ static bool turn(struct out *o)
 	rest(o, t == TALK_IDLE && !deliver_stopping(o->deliver) && !smtp_out_spent(o));
 	if (t == TALK_OVER) {
 		flush(o); /* QUIT, perhaps */
-		o->stage = STAGE_OVER;
+		if (o->closing && !o->taken)
+			deliver_site_rests(o->deliver, o->site, slice_str(o->trouble));
+		if (o->stage != STAGE_AGAIN)
+			o->stage = STAGE_OVER;
 		return false;
 	}
 	/* A spent one makes room at once: as long as it is there, no other takes its place. */
@@ -313,13 +377,21 @@ static void set_timer(struct out *o)
 	o->moved = false;
 }
 
+static void try_host(struct out *o);
+
 void smtp_out_pump(struct out *o)
 {
 	if (o->job_out)
 		return;
 	while (turn(o) && !o->job_out)
 		;
+	if (o->stage == STAGE_AGAIN)
+		try_host(o);
+	if (o->stage == STAGE_DIAL)
+		return;
 	if (o->stage == STAGE_OVER && !o->job_out) {
+		if (!dial_stop(&o->dial))
+			return; /* a worker has its name still; then it comes back here */
 		/* The machine had no chance to say it. */
 		if (o->busy)
 			smtp_out_give_back(o);
@@ -347,23 +419,9 @@ void smtp_out_abort(struct site *site)
 	}
 }
 
-static void connect_next(struct out *o);
-
 static void on_ready(void *arg)
 {
-	struct out *o = arg;
-
-	if (o->stage == STAGE_CONNECT) {
-		if (!stream_connected(o->stream.fd, &o->error)) {
-			stream_close(&o->stream);
-			connect_next(o);
-			return;
-		}
-		o->stage = STAGE_TALK;
-		if (o->config.tls_up)
-			start_tls(o);
-	}
-	smtp_out_pump(o);
+	smtp_out_pump(arg);
 }
 
 static void on_late(void *arg)
@@ -371,12 +429,7 @@ static void on_late(void *arg)
 	struct out *o = arg;
 
 	switch (o->stage) {
-	case STAGE_CONNECT:
-		err_set(&o->error, ERR_LATER, "connect: timed out");
-		stream_close(&o->stream);
-		connect_next(o);
-		return;
-	case STAGE_HANDSHAKE: blame_site(o, "tls", 0, S("TLS handshake: timed out")); break;
+	case STAGE_HANDSHAKE: tls_failed(o, S("TLS handshake: timed out")); break;
 	case STAGE_TALK:
 		if (smtp_client_phase(o->client) == CLIENT_AT_IDLE) {
 			smtp_client_quit(o->client, &o->out);
@@ -388,77 +441,46 @@ static void on_late(void *arg)
 			smtp_client_lost(o->client, slice_str(text));
 		}
 		break;
-	case STAGE_LOOKUP:
+	case STAGE_DIAL:
 	case STAGE_LOAD:
+	case STAGE_AGAIN:
 	case STAGE_OVER: return;
 	}
 	smtp_out_pump(o);
 }
 
-static void connect_next(struct out *o)
-{
-	while (o->next_address < o->n_addresses) {
-		struct address *a = &o->addresses[o->next_address++];
-		bool v6 = strchr(a->text, ':');
-		int fd = stream_dial(slice_str(a->text), o->route->port, &o->error);
+/* -- to a host -- */
 
-		snprintf(o->remote, sizeof o->remote, v6 ? "[%s]:%u" : "%s:%u", a->text,
-			 o->route->port);
-		if (fd < 0)
-			continue;
-		if (!stream_init(&o->stream, o->home->loop, fd, on_ready, o)) {
-			close(fd);
-			o->stream.fd = -1;
-			continue;
-		}
-		o->stage = STAGE_CONNECT;
-		o->timed = CLOCK_OFF;
-		stream_want(&o->stream, false, true);
-		loop_timer_set(&o->timer, conf_of(o)->delivery.connect);
+static void connected(struct out *o)
+{
+	if (!stream_init(&o->stream, o->home->loop, o->dial.fd, on_ready, o)) {
+		close(o->dial.fd);
+		o->stream.fd = -1;
+		blame_host(o, "connect", 0, S("out of memory"));
 		return;
 	}
-	o->stream.fd = -1;
-	blame_site(o, "connect", 0, slice_str(o->error.text[0] ? o->error.text : "no address"));
-	bury(o);
+	o->hopeless = false;
+	o->stage = STAGE_TALK;
+	o->timed = CLOCK_OFF;
+	if (o->config.tls_up)
+		start_tls(o);
 }
 
-/* Blocks, which is why it has a lane of its own: a dead resolver holds up nobody else. */
-static void lookup_run(struct job *job, void *ctx)
+static void on_dialled(struct dial *d)
 {
-	struct out *o = (struct out *)(void *)((char *)job - offsetof(struct out, job));
-	struct addrinfo hints = { .ai_socktype = SOCK_STREAM, .ai_flags = AI_ADDRCONFIG },
-			*list = NULL;
-	char host[256];
-	int rc;
+	struct out *o = (struct out *)(void *)((char *)d - offsetof(struct out, dial));
 
-	(void)ctx;
-	snprintf(host, sizeof host, "%.*s", SLICE_ARG(o->route->host));
-	rc = getaddrinfo(host, NULL, &hints, &list);
-	if (rc) {
-		/* Loopback addresses do not count as configured ones; a literal needs no guard. */
-		hints.ai_flags = 0;
-		rc = getaddrinfo(host, NULL, &hints, &list);
+	snprintf(o->remote, sizeof o->remote, "%s", d->remote);
+	if (o->stage == STAGE_OVER) {
+		if (d->end == DIAL_CONNECTED)
+			close(d->fd);
+	} else if (d->end == DIAL_CONNECTED) {
+		connected(o);
+	} else {
+		o->hopeless &= d->end == DIAL_NO_ADDRESS;
+		blame_host(o, "connect", 0, slice_str(d->why.text[0] ? d->why.text : "no address"));
 	}
-	if (rc)
-		err_set(&o->error, ERR_LATER, "%s: %s", host, gai_strerror(rc));
-	for (struct addrinfo *a = rc ? NULL : list; a && o->n_addresses < SMTP_OUT_ADDRESSES;
-	     a = a->ai_next)
-		if (!getnameinfo(a->ai_addr, a->ai_addrlen, o->addresses[o->n_addresses].text,
-				 sizeof o->addresses[0].text, NULL, 0, NI_NUMERICHOST))
-			o->n_addresses++;
-	if (!rc)
-		freeaddrinfo(list);
-}
-
-static void lookup_done(struct job *job)
-{
-	struct out *o = (struct out *)(void *)((char *)job - offsetof(struct out, job));
-
-	o->job_out = false;
-	if (o->stage == STAGE_OVER)
-		bury(o);
-	else
-		connect_next(o);
+	smtp_out_pump(o);
 }
 
 static enum smtp_client_tls demand(enum route_tls t)
@@ -474,35 +496,62 @@ static enum smtp_client_tls demand(enum route_tls t)
 	return CLIENT_TLS_MUST;
 }
 
+/* A conversation of its own for each host. False: it cannot begin now. */
+static bool begin(struct out *o)
+{
+	const struct route *r = o->route;
+
+	hang_up(o);
+	smtp_client_free(o->client);
+	buf_clear(&o->in);
+	buf_clear(&o->out);
+	o->config = (struct smtp_client_config){
+		.hostname = conf_of(o)->hostname,
+		.tls = o->in_clear ? CLIENT_TLS_NEVER : demand(r->tls),
+		.tls_up = r->tls == ROUTE_TLS_IMPLICIT || r->tls == ROUTE_TLS_IMPLICIT_VERIFY,
+		.user = r->user,
+		.password = r->password,
+	};
+	o->client = smtp_client_new(&o->config);
+	o->stage = STAGE_DIAL;
+	o->dial.done = on_dialled;
+	return o->client &&
+	       dial_start(&o->dial, o->home, r, smtp_out_host(o), o->site->kind == SITE_HOSTS);
+}
+
+/* The next one, until one can be begun. */
+static void try_host(struct out *o)
+{
+	while (o->stage == STAGE_AGAIN)
+		if (!begin(o)) {
+			o->hopeless = false;
+			blame_host(o, "connect", 0, S("out of memory"));
+		}
+}
+
 bool smtp_out_start(struct deliver *d, struct site *site)
 {
 	struct out *o = calloc(1, sizeof *o);
-	struct server *s = deliver_home(d)->server;
-	const struct route *r = site->route;
+	uint64_t random;
 
 	if (!o)
 		return false;
 	o->deliver = d;
 	o->home = deliver_home(d);
 	o->site = site;
-	o->route = r;
+	o->route = site->route;
 	o->stream.fd = -1;
-	snprintf(o->remote, sizeof o->remote, "%.*s:%u", r->host.n < 80 ? (int)r->host.n : 80,
-		 r->host.p, r->port);
 	buf_init(&o->in, 65536);
 	buf_init(&o->out, OUT_MAX);
 	loop_timer_init(&o->timer, o->home->loop, on_late, o);
-	o->config = (struct smtp_client_config){
-		.hostname = s->conf->hostname,
-		.tls = demand(r->tls),
-		.tls_up = r->tls == ROUTE_TLS_IMPLICIT || r->tls == ROUTE_TLS_IMPLICIT_VERIFY,
-		.user = r->user,
-		.password = r->password,
-	};
-	o->client = smtp_client_new(&o->config);
-	o->job = (struct job){ .run = lookup_run, .done = lookup_done, .home = o->home->loop };
-	o->job_out = o->client && lane_post(s->names, &o->job);
-	if (!o->job_out) {
+	o->n_hosts = 1;
+	o->hopeless = site->kind == SITE_HOSTS;
+	if (site->kind == SITE_HOSTS) {
+		home_random(o->home, &random, sizeof random);
+		o->n_hosts = site->n_hosts;
+		mx_shuffle(site->hosts, site->n_hosts, random, o->order);
+	}
+	if (!begin(o)) {
 		smtp_client_free(o->client);
 		free(o);
 		return false;

@@ -3,26 +3,23 @@
 #define SERVE_SMTP_OUT_IMPL_H
 
 #include "loop/stream.h"
+#include "relay/mx.h"
 #include "serve/deliver.h"
+#include "serve/dial.h"
 #include "serve/server.h"
 #include "serve/smtp_out.h"
 #include "smtp/client.h"
 
-#define SMTP_OUT_ADDRESSES 8
 /* Content fed to the machine at once, bytes; stuffed it can double. */
 #define SMTP_OUT_RUN 16384u
 
 enum stage {
-	STAGE_LOOKUP, /* the host's addresses are being looked up */
-	STAGE_CONNECT,
+	STAGE_DIAL,
 	STAGE_HANDSHAKE, /* TLS, implicit or after STARTTLS */
 	STAGE_TALK,
-	STAGE_LOAD, /* a job reads the message, or the next block of its body */
+	STAGE_LOAD,  /* a job reads the message, or the next block of its body */
+	STAGE_AGAIN, /* this host is done with: the next one, or the same in another way */
 	STAGE_OVER,
-};
-
-struct address {
-	char text[64];
 };
 
 struct out {
@@ -37,9 +34,13 @@ struct out {
 	bool job_out; /* with a worker */
 	struct err error;
 
-	struct address addresses[SMTP_OUT_ADDRESSES];
-	size_t n_addresses, next_address;
-	char remote[96];
+	/* The hosts of the site in the order they are tried; a smart host is the only one */
+	uint8_t order[MX_HOSTS];
+	size_t n_hosts, host;
+	bool in_clear; /* TLS failed with this host, and may do without */
+	bool hopeless; /* no host so far had an address */
+	struct dial dial;
+	char remote[DIAL_REMOTE];
 	struct stream stream;
 	struct loop_timer timer;
 	int timed;  /* what the timer runs for; see clock_of() */
@@ -47,8 +48,10 @@ struct out {
 	struct smtp_client_config config;
 	struct smtp_client *client;
 	struct buf in, out;
-	bool proven; /* the site was ready for a delivery */
-	uint32_t messages;
+	bool proven;              /* the site was ready for a delivery */
+	uint32_t messages, taken; /* handed over; of these, by somebody's yes */
+	bool closing;             /* the remote broke off before it had taken anything */
+	char trouble[240];        /* in these words */
 
 	/* The delivery in hand */
 	bool busy;
@@ -70,6 +73,8 @@ struct out {
 
 /* Goes on with the connection, after anything has changed. It may be gone afterwards. */
 void smtp_out_pump(struct out *);
+/* The host that is being tried, or talked to: its name, or its address. */
+struct slice smtp_out_host(const struct out *);
 
 /* -- smtp_out_mail.c: the delivery in hand -- */
 

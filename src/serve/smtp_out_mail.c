@@ -28,7 +28,7 @@ void smtp_out_settle(struct out *o)
 				   .dest = o->message.envelope.dests[o->ticket.delivery],
 				   .remote = slice_str(o->remote),
 				   .tls = stream_tls_info(&o->stream).cipher,
-				   .mta = o->route->host,
+				   .mta = smtp_out_host(o),
 				   .dsn = smtp_client_offers_dsn(o->client) };
 
 	metrics_add(M_ATTEMPTS, metrics_word(LABEL_ATTEMPT, S("settled")), 0, 1);

@@ -3,6 +3,7 @@
 
 #include "account/account.h"
 #include "auth/known.h"
+#include "dns/dns.h"
 #include "loop/listener.h"
 #include "ops/clock.h"
 #include "ops/log.h"
@@ -142,6 +143,20 @@ static bool make_homes(struct running *r, struct err *e)
 	return true;
 }
 
+static struct dns *open_dns(const struct server *s, struct err *e)
+{
+	const struct conf *c = s->conf;
+	struct dns_conf dc = { .forward = c->dns.forward.at,
+			       .n_forward = c->dns.forward.n,
+			       .recursive = slice_eq(c->dns.recursive, S("yes")),
+			       .trust_anchor = c->dns.trust_anchor,
+			       .insecure = c->dns.insecure.at,
+			       .n_insecure = c->dns.insecure.n,
+			       .timeout_ms = c->dns.timeout };
+
+	return dns_new(s->homes[0].loop, &dc, e);
+}
+
 static bool data_path(const struct conf *c, const char *name, char *ret, size_t size, struct err *e)
 {
 	int n = snprintf(ret, size, "%.*s/%s", SLICE_ARG(c->data_dir), name);
@@ -229,6 +244,9 @@ static bool open_all(struct running *r, struct err *e)
 	    !give_up_rights(s->conf, e) || !open_state(r, e) || !make_lanes(s, e))
 		return false;
 	s->submit = submit_conf(s->conf);
+	s->dns = open_dns(s, e);
+	if (!s->dns)
+		return false;
 	s->deliver = deliver_new(&s->homes[0], e);
 	s->health = s->deliver ? health_new(&s->homes[0], e) : NULL;
 	if (s->health)

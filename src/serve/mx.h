@@ -1,0 +1,24 @@
+/* serve/mx.h -- looks up where mail for a destination goes: the questions behind relay/mx.
+ *
+ * Belongs to the first loop. */
+#ifndef SERVE_MX_H
+#define SERVE_MX_H
+
+#include <stdbool.h>
+
+struct deliver;
+struct mx;
+struct site;
+
+/* NULL without memory. */
+struct mx *mx_new(struct deliver *);
+/* Lookups under way are forgotten. NULL is fine. */
+void mx_free(struct mx *);
+
+/* Looks up the hosts of an unresolved site; then they are known, or it failed, or its mail has.
+ * False: it could not begin now. */
+bool mx_start(struct mx *, struct site *);
+/* The server stops: lookups under way end. */
+void mx_shutdown(struct mx *);
+
+#endif
