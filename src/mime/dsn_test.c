@@ -92,8 +92,9 @@ static void failed_as_a_whole(void **state)
 	      "\r\n"
 	      "This is the mail server relay.example.\r\n"
 	      "\r\n"
-	      "Your message could not be delivered to the following recipients, and it will\r\n"
-	      "not be tried again. If you still want them to have it, you must act.\r\n"
+	      "Your message of Tue, 14 Nov 2023 22:13:20 +0000 could not be delivered to\r\n"
+	      "the following recipients, and it will not be tried again. If you still want\r\n"
+	      "them to have it, you must act.\r\n"
 	      "\r\n"
 	      "<bob@to.example>\r\n"
 	      "    The mail server mx.to.example answered:\r\n"
@@ -210,7 +211,7 @@ static void fields(void **state)
 		  { "Subject: Your message is delayed; it is still being tried\r\n",
 		    "Action: delayed\r\nStatus: 4.4.1\r\n",
 		    "Will-Retry-Until: Sun, 19 Nov 2023 22:13:20 +0000\r\n",
-		    "being tried until Sun, 19 Nov\r\n2023 22:13:20 +0000.\r\n" },
+		    "is being tried until Sun, 19 Nov 2023 22:13:20 +0000.\r\n" },
 		  { "What you can do" } },
 		{ { .path = S("a@b.example"),
 		    .action = DSN_RELAYED,

@@ -125,29 +125,30 @@ static void add_what(struct buf *out, const struct dsn *d)
 {
 	struct buf text;
 
+	buf_init(&text, 1024);
+	buf_add(&text, S("Your message of "));
+	time_add_rfc5322(&text, d->arrival_ms);
 	switch (d->rcpts[0].action) {
 	case DSN_FAILED:
-		add_paragraph(out, S("Your message could not be delivered to the following "
-				     "recipients, and it will not be tried again. If you still "
-				     "want them to have it, you must act."));
+		buf_add(&text, S(" could not be delivered to the following recipients, and it will "
+				 "not be tried again. If you still want them to have it, you must "
+				 "act."));
 		break;
 	case DSN_DELAYED:
-		buf_init(&text, 1024);
-		buf_add(&text, S("Your message has not reached the following recipients yet. You "
-				 "need not do anything, and need not send it again: it is being "
-				 "tried until "));
+		buf_add(&text, S(" has not reached the following recipients yet. You need not do "
+				 "anything, and need not send it again: it is being tried until "));
 		time_add_rfc5322(&text, d->arrival_ms + d->lifetime_ms);
 		buf_add(&text, S("."));
-		add_paragraph(out, buf_slice(&text));
-		out->failed |= text.failed;
-		buf_done(&text);
 		break;
 	case DSN_DELIVERED:
 	case DSN_RELAYED:
-		add_paragraph(out, S("You asked to be told about these recipients. You need not "
-				     "do anything."));
+		buf_add(&text, S(" has come as far as you see for these recipients, about whom you "
+				 "asked to be told. You need not do anything."));
 		break;
 	}
+	add_paragraph(out, buf_slice(&text));
+	out->failed |= text.failed;
+	buf_done(&text);
 }
 
 void dsn_add_words(struct buf *out, const struct dsn *d, bool intl)

@@ -63,7 +63,8 @@ class Notice:
         return next(g for g in self.groups if g["Final-Recipient"].split("; ")[1] == to)
 
     def text(self):
-        return self.words.get_content()
+        """What people read, however its lines are broken."""
+        return " ".join(self.words.get_content().split())
 
     def bounce_parser(self):
         p = subprocess.run(["perl", "-e", BOUNCE_PARSER], input=self.raw.replace(b"\r\n", b"\n"), capture_output=True, timeout=60,
