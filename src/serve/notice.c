@@ -293,6 +293,17 @@ static void put(struct notices *ns, struct notice *one)
 	ns->under_way++;
 }
 
+/* As mail of clients is refused where no route leads, so is ours: it would wait for good. */
+static void put_or_drop(struct notices *ns, struct notice *one)
+{
+	if (route_for(&ns->settle->deliver->home->server->routes, one->envelope.dests[0])) {
+		put(ns, one);
+		return;
+	}
+	one->stage = NOTICE_DROPPED;
+	one->why = "no_route";
+}
+
 static void written(struct job *job)
 {
 	struct notices *ns = (struct notices *)(void *)job;
@@ -302,7 +313,7 @@ static void written(struct job *job)
 	ns->under_way = 1;
 	for (unsigned k = 0; k < BOUNCE_KINDS; k++)
 		if (ns->at[k].stage == NOTICE_PUT)
-			put(ns, &ns->at[k]);
+			put_or_drop(ns, &ns->at[k]);
 	if (!--ns->under_way)
 		conclude(ns);
 }

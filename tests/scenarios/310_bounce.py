@@ -164,6 +164,15 @@ def test_a_notice_that_is_refused_ends(lab):
     equal(h.tries, ["no@example.com", h.s.sender], "attempts")
 
 
+def test_where_no_route_leads(lab):
+    h = Hop(lab, options={("route", "capture"): None})
+    h.s.options[("route", "onward")]["domains"] = ["example.com"]
+    h.s.write_conf()
+    h.s.restart()
+    h.send(["<no@example.com>"])
+    h.no_notice("no_route")
+
+
 def test_not_when_nobody_wants_to_know(lab):
     h = Hop(lab)
     h.send(["<no1@example.com> NOTIFY=NEVER", "<no2@example.com> NOTIFY=SUCCESS,DELAY",
