@@ -1,5 +1,6 @@
 /* signet: `signet help` lists what it does. */
 #include "ctl/ctl.h"
+#include "ctl/manual.h"
 #include "ctl/send.h"
 #include "serve/start.h"
 
@@ -30,11 +31,32 @@ static int run(struct slice command, const struct ctl_args *a)
 		return serve_config_dump(a->n_words ? a->words[0].p : config);
 	if (slice_eq(command, S("config table")))
 		return serve_config_table();
+	if (slice_eq(command, S("config man")))
+		return serve_config_man();
 	if (slice_eq(command, S("spool salvage")))
 		return serve_salvage(a->words[0].p, a->words[1].p, a->json);
 	if (slice_eq(command, S("send")))
 		return ctl_send(a, config);
 	return ctl_run(command, a);
+}
+
+/* help in another form: what manual page and completion are made of. */
+static int other_help(struct slice form)
+{
+	struct buf text;
+	bool known = true;
+
+	buf_init(&text, 4u << 20);
+	if (slice_eq(form, S("man")))
+		ctl_manual(&text);
+	else
+		known = ctl_completion(form, &text);
+	if (known)
+		fwrite(text.p, 1, text.n, stdout);
+	else
+		fprintf(stderr, "signet: usage: signet help [man|bash|zsh|fish]\n");
+	buf_done(&text);
+	return known ? EXIT_DONE : EXIT_USAGE;
 }
 
 int main(int argc, char **argv)
@@ -44,8 +66,10 @@ int main(int argc, char **argv)
 	struct err e = { 0 };
 
 	if (argc > 1 && (!strcmp(argv[1], "help") || !strcmp(argv[1], "--help"))) {
+		if (argc > 2)
+			return other_help(slice_str(argv[2]));
 		ctl_help();
-		return 0;
+		return EXIT_DONE;
 	}
 	if (argc > 1 && !strcmp(argv[1], "--version")) {
 		printf("signet %s\n", SIGNET_VERSION);

@@ -1,5 +1,6 @@
 /* ctl/args.c -- what can be typed: two tables, and the parser and the help made from them. */
 #include "ctl/ctl.h"
+#include "ctl/manual.h"
 
 #include <stdio.h>
 
@@ -51,6 +52,7 @@ static const struct command {
 	{ S("config check"),    "[FILE]",  0, 1, true,  "check a configuration; exit 78 when it is wrong" },
 	{ S("config dump"),     "[FILE]",  0, 1, true,  "print every option with the value in effect" },
 	{ S("config table"),    "",        0, 0, true,  "print the table of options as in docs/configuration.md" },
+	{ S("config man"),      "",        0, 0, true,  "print the table of options as in the manual signet.conf(5)" },
 	{ S("spool salvage"),   "FROM TO", 2, 2, true,  "copy every sound message of a damaged spool into a new one" },
 	{ S("send"),            "",        0, 0, true,  "compose a test message and submit it through the real door" },
 	{ S("status"),          "",        0, 0, false, "what the running server does" },
@@ -214,4 +216,20 @@ void ctl_help(void)
 	       "does not\n"
 	       "answer, 70 bug, 73 exists already, 75 try again later, 77 not allowed, 78 "
 	       "configuration.\n");
+}
+
+bool ctl_command_row(size_t i, struct ctl_row *ret)
+{
+	if (i >= COUNT(commands))
+		return false;
+	*ret = (struct ctl_row){ commands[i].name, commands[i].words, commands[i].help };
+	return true;
+}
+
+bool ctl_option_row(size_t i, struct ctl_row *ret)
+{
+	if (i >= COUNT(opts))
+		return false;
+	*ret = (struct ctl_row){ opts[i].name, opts[i].value, opts[i].help };
+	return true;
 }

@@ -93,5 +93,7 @@ bool conf_address(struct slice text, unsigned char ret[CONF_ADDRESS_BYTES], stru
 void conf_dump(const struct conf *, struct buf *out);
 /* The option table as Markdown, for docs/configuration.md. */
 void conf_table(struct buf *out);
+/* The same as mdoc, for docs/man/signet.conf.5. */
+void conf_man(struct buf *out);
 
 #endif

@@ -54,6 +54,9 @@ extern const struct conf_option conf_options[];
 extern const size_t conf_n_options;
 extern const struct conf_section_info conf_sections[SECTIONS];
 
+/* For people: "number", "starttls implicit". */
+const char *conf_type_name(const struct conf_option *);
+
 /* Text to number by type. ERR_INPUT says what is wrong with it. */
 bool conf_number(enum conf_type, struct slice text, uint64_t min, uint64_t max, uint64_t *ret,
 		 struct err *e);

@@ -80,7 +80,7 @@ void conf_dump(const struct conf *c, struct buf *out)
 		add_section(out, IN_ROUTE, c->routes[i].name, &c->routes[i]);
 }
 
-static const char *type_name(const struct conf_option *o)
+const char *conf_type_name(const struct conf_option *o)
 {
 	switch (o->type) {
 	case CONF_STRING: return "text";
@@ -110,7 +110,7 @@ void conf_table(struct buf *out)
 		for (size_t i = 0; i < conf_n_options; i++)
 			if (conf_options[i].section == s)
 				buf_addf(out, "| `%s` | %s | `%s` | %s |\n", conf_options[i].name,
-					 type_name(&conf_options[i]), conf_options[i].standard,
+					 conf_type_name(&conf_options[i]), conf_options[i].standard,
 					 conf_options[i].about);
 		buf_addc(out, '\n');
 	}

@@ -110,6 +110,15 @@ int serve_config_table(void)
 	return print(&text);
 }
 
+int serve_config_man(void)
+{
+	struct buf text;
+
+	buf_init(&text, 4u << 20);
+	conf_man(&text);
+	return print(&text);
+}
+
 /* -- salvage -- */
 
 static void show_damage(void *arg, const struct spool_damage *d)

@@ -14,6 +14,8 @@ int serve_config_check(const char *config);
 int serve_config_dump(const char *config);
 /* The option table as Markdown: what docs/configuration.md holds. */
 int serve_config_table(void);
+/* The same as mdoc: what docs/man/signet.conf.5 holds. */
+int serve_config_man(void);
 int serve_salvage(const char *from, const char *to, bool json);
 
 #endif

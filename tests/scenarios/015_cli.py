@@ -72,6 +72,7 @@ FAILS = {
     "config check": [(64, ["config", "check", "a", "b"]), (78, ["config", "check", "/nonexistent.conf"])],
     "config dump": [(64, ["config", "dump", "a", "b"]), (78, ["config", "dump", "/nonexistent.conf"])],
     "config table": [(64, ["config", "table", "x"])],
+    "config man": [(64, ["config", "man", "x"])],
     "spool salvage": [(64, ["spool", "salvage", "a"]), (66, ["spool", "salvage", "/nonexistent", "{new}"]),
                       (73, ["spool", "salvage", "{spool}", "{data}"])],
     "send": [(64, ["send", "--from", "a@shop.example"]),

@@ -1,0 +1,58 @@
+# Completion of signet(8) for bash, written by: signet help bash
+_signet() {
+	local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]}
+	local first= second= firsts= seconds= options= i word
+	COMPREPLY=()
+	for ((i = 1; i < COMP_CWORD; i++)); do
+		word=${COMP_WORDS[i]}
+		case "$word" in
+		--config|--socket|--data|--hostname|--account|--name|--scope|--expires|--state|--destination|--limit|--from|--to|--subject|--text|--host|--port|--key-file) ((i++)) ;;
+		-*|=) ;;
+		*) if [ -z "$first" ]; then first=$word
+		   elif [ -z "$second" ]; then second=$word
+		   fi ;;
+		esac
+	done
+	firsts='help serve init config spool send status health metrics account key domain queue'
+	case "$first" in
+	help) seconds='man bash zsh fish' ;;
+	config) seconds='check dump table man' ;;
+	spool) seconds='salvage' ;;
+	account) seconds='add list suspend resume' ;;
+	key) seconds='create list show revoke' ;;
+	domain) seconds='add list remove' ;;
+	queue) seconds='list show count damaged' ;;
+	esac
+	options=' --config --socket --json --account --name --scope --expires --import --verified --subdomains --state --destination --limit'
+	case "$first" in
+	serve) options="$options" ;;
+	init) options="$options --data --hostname --demo" ;;
+	config) options="$options" ;;
+	spool) options="$options" ;;
+	send) options="$options --from --to --subject --text --host --port --key-file" ;;
+	status) options="$options" ;;
+	health) options="$options" ;;
+	metrics) options="$options" ;;
+	account) options="$options" ;;
+	key) options="$options" ;;
+	domain) options="$options" ;;
+	queue) options="$options" ;;
+	esac
+	case "$prev" in
+	--config|--socket|--data|--key-file) compopt -o filenames 2>/dev/null; COMPREPLY=($(compgen -f -- "$cur")); return ;;
+	--config|--socket|--data|--hostname|--account|--name|--scope|--expires|--state|--destination|--limit|--from|--to|--subject|--text|--host|--port|--key-file) return ;;
+	esac
+	case "$cur" in
+	-*) COMPREPLY=($(compgen -W "$options" -- "$cur")); return ;;
+	esac
+	if [ -z "$first" ]; then
+		COMPREPLY=($(compgen -W "$firsts" -- "$cur"))
+	elif [ -z "$second" ] && [ -n "$seconds" ]; then
+		COMPREPLY=($(compgen -W "$seconds" -- "$cur"))
+	else
+		case "$first $second" in
+		'config check'|'config dump'|'spool salvage') compopt -o filenames 2>/dev/null; COMPREPLY=($(compgen -f -- "$cur")) ;;
+		esac
+	fi
+}
+complete -F _signet signet
