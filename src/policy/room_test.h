@@ -5,5 +5,6 @@
 int retry_tests(void);
 int guard_tests(void);
 int limiter_tests(void);
+int bans_tests(void);
 
 #endif
