@@ -1,5 +1,6 @@
 /* auth/login_test.c -- every reason, its answer, and what each costs. */
 #include "auth/known.h"
+#include "auth/room_test.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -512,5 +513,5 @@ int main(void)
 		cmocka_unit_test(test_texts),
 	};
 
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	return cmocka_run_group_tests(tests, NULL, NULL) + authlog_tests();
 }
