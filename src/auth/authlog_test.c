@@ -389,7 +389,7 @@ static struct ban ban(const char *prefix, uint64_t until_ms, const char *reason)
 {
 	struct ban b = { .began_ms = NOW, .until_ms = until_ms, .by_hand = true };
 
-	assert_true(prefix_parse(slice_str(prefix), true, &b.prefix));
+	assert_true(net_parse(slice_str(prefix), &b.prefix));
 	snprintf(b.reason, sizeof b.reason, "%s", reason);
 	snprintf(b.by, sizeof b.by, "uid:0");
 	return b;
@@ -411,7 +411,7 @@ static void test_bans(void **state)
 	set = bans_new(10000, key);
 	assert_true(ban_load(f.h, NOW, set, &f.e));
 	assert_int_equal(bans_count(set), 2);
-	got = bans_hold(set, again.prefix.address, NOW);
+	got = bans_hold(set, again.prefix.at, NOW);
 	assert_non_null(got);
 	assert_string_equal(got->reason, "longer");
 	assert_string_equal(got->by, "uid:0");
@@ -430,8 +430,8 @@ static void test_bans(void **state)
 	assert_int_equal(bans_count(set), 0);
 	/* More than a page of them. */
 	for (unsigned i = 0; i < 700; i++) {
-		one.prefix.address[14] = (unsigned char)(i >> 8);
-		one.prefix.address[15] = (unsigned char)i;
+		one.prefix.at[14] = (unsigned char)(i >> 8);
+		one.prefix.at[15] = (unsigned char)i;
 		one.until_ms = i % 7 ? NOW + 1000 : NOW;
 		assert_true(ban_save(f.h, &one, &f.e));
 	}

@@ -35,7 +35,7 @@ bool ban_save(struct store_handle *h, const struct ban *b, struct err *e)
 	bool ok;
 
 	buf_init(&text, 64);
-	prefix_add(&text, &b->prefix);
+	bans_add_net(&text, &b->prefix);
 	row[BAN_PREFIX] = val_text(buf_slice(&text));
 	row[BAN_BEGAN] = val_int((int64_t)b->began_ms);
 	row[BAN_UNTIL] = val_int((int64_t)b->until_ms);
@@ -56,7 +56,7 @@ bool ban_save(struct store_handle *h, const struct ban *b, struct err *e)
 	return ok;
 }
 
-bool ban_forget(struct store_handle *h, const struct guard_prefix *p, struct err *e)
+bool ban_forget(struct store_handle *h, const struct net *p, struct err *e)
 {
 	struct err why = { 0 };
 	struct val key;
@@ -64,7 +64,7 @@ bool ban_forget(struct store_handle *h, const struct guard_prefix *p, struct err
 	bool ok;
 
 	buf_init(&text, 64);
-	prefix_add(&text, p);
+	bans_add_net(&text, p);
 	key = val_text(buf_slice(&text));
 	ok = store_begin(h, STORE_WRITE, e);
 	if (ok) {
@@ -93,7 +93,7 @@ static bool read_row(const struct val *v, struct ban *ret)
 			     .by_hand = v[BAN_BY_HAND].i != 0 };
 	copy(ret->reason, sizeof ret->reason, v[BAN_REASON].s);
 	copy(ret->by, sizeof ret->by, v[BAN_BY].s);
-	return prefix_parse(v[BAN_PREFIX].s, false, &ret->prefix);
+	return net_parse(v[BAN_PREFIX].s, &ret->prefix);
 }
 
 #define STEP 256

@@ -9,7 +9,7 @@
 /* Writes it in the place of the one for the same prefix, if there is one. */
 bool ban_save(struct store_handle *, const struct ban *, struct err *e);
 /* Lifting what is not there is fine. */
-bool ban_forget(struct store_handle *, const struct guard_prefix *, struct err *e);
+bool ban_forget(struct store_handle *, const struct net *, struct err *e);
 /* Those that still hold go into the set; rows of those that are over are removed. */
 bool ban_load(struct store_handle *, uint64_t now_ms, struct bans *, struct err *e);
 

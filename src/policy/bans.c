@@ -2,7 +2,6 @@
 
 #include "base/map.h"
 
-#include <arpa/inet.h>
 #include <stdlib.h>
 
 struct bans {
@@ -68,7 +67,7 @@ static struct ban *get(const struct bans *b, const unsigned char address[16], un
 
 static void drop(struct bans *b, struct ban *ban)
 {
-	struct key k = key_of(ban->prefix.address, ban->prefix.bits);
+	struct key k = key_of(ban->prefix.at, ban->prefix.bits);
 
 	map_remove(&b->by_prefix, slice(k.bytes, sizeof k.bytes));
 	b->of_length[ban->prefix.bits]--;
@@ -94,21 +93,21 @@ static bool room(struct bans *b)
 
 bool bans_add(struct bans *b, const struct ban *ban)
 {
-	struct ban *old = get(b, ban->prefix.address, ban->prefix.bits), *own;
-	struct key k = key_of(ban->prefix.address, ban->prefix.bits);
+	struct ban *old = get(b, ban->prefix.at, ban->prefix.bits), *own;
+	struct key k = key_of(ban->prefix.at, ban->prefix.bits);
 
 	if (old) {
 		if (!ban->by_hand && (old->by_hand || old->until_ms > ban->until_ms))
 			return false;
 		*old = *ban;
-		cut(old->prefix.address, old->prefix.bits);
+		cut(old->prefix.at, old->prefix.bits);
 		return true;
 	}
 	own = room(b) ? malloc(sizeof *own) : NULL;
 	if (!own)
 		return false;
 	*own = *ban;
-	cut(own->prefix.address, own->prefix.bits);
+	cut(own->prefix.at, own->prefix.bits);
 	if (!map_put(&b->by_prefix, slice(k.bytes, sizeof k.bytes), own)) {
 		free(own);
 		return false;
@@ -118,9 +117,9 @@ bool bans_add(struct bans *b, const struct ban *ban)
 	return true;
 }
 
-bool bans_lift(struct bans *b, const struct guard_prefix *p)
+bool bans_lift(struct bans *b, const struct net *p)
 {
-	struct ban *ban = get(b, p->address, p->bits);
+	struct ban *ban = get(b, p->at, p->bits);
 
 	if (ban)
 		drop(b, ban);
@@ -173,70 +172,14 @@ size_t bans_count(const struct bans *b)
 	return b->n;
 }
 
-/* -- as text -- */
-
-static bool number(struct slice s, unsigned max, unsigned *ret)
-{
-	unsigned v = 0;
-
-	if (!s.n || s.n > 3 || (s.n > 1 && s.p[0] == '0'))
-		return false;
-	for (size_t i = 0; i < s.n; i++) {
-		if (!ascii_digit(s.p[i]))
-			return false;
-		v = v * 10 + (unsigned)(s.p[i] - '0');
-	}
-	*ret = v;
-	return v <= max;
-}
-
-bool prefix_parse(struct slice text, bool strict, struct guard_prefix *ret)
+void bans_add_net(struct buf *out, const struct net *n)
 {
 	static const unsigned char mapped[12] = { [10] = 0xff, [11] = 0xff };
-	struct guard_prefix p = { .bits = 128 };
-	struct slice address = text, length;
-	bool has_length = slice_cut(text, '/', &address, &length);
-	char name[INET6_ADDRSTRLEN];
-	unsigned char exact[16];
-	unsigned bits = 0;
+	bool v4 = n->bits >= 96 && !memcmp(n->at, mapped, sizeof mapped);
+	char name[NET_TEXT];
 
-	if (!address.n || address.n >= sizeof name)
-		return false;
-	memcpy(name, address.p, address.n);
-	name[address.n] = '\0';
-	if (strlen(name) != address.n)
-		return false;
-	if (inet_pton(AF_INET, name, p.address + 12) == 1) {
-		memcpy(p.address, mapped, sizeof mapped);
-		if (has_length && !number(length, 32, &bits))
-			return false;
-		p.bits = has_length ? 96 + bits : 128;
-	} else if (inet_pton(AF_INET6, name, p.address) == 1) {
-		if (has_length && !number(length, 128, &bits))
-			return false;
-		p.bits = has_length ? bits : 128;
-	} else {
-		return false;
-	}
-	memcpy(exact, p.address, sizeof exact);
-	cut(p.address, p.bits);
-	if (strict && memcmp(exact, p.address, sizeof exact))
-		return false;
-	*ret = p;
-	return true;
-}
-
-void prefix_add(struct buf *out, const struct guard_prefix *p)
-{
-	static const unsigned char mapped[12] = { [10] = 0xff, [11] = 0xff };
-	bool v4 = p->bits >= 96 && !memcmp(p->address, mapped, sizeof mapped);
-	char name[INET6_ADDRSTRLEN] = "";
-
-	if (v4)
-		inet_ntop(AF_INET, p->address + 12, name, sizeof name);
-	else
-		inet_ntop(AF_INET6, p->address, name, sizeof name);
+	net_text(n->at, name);
 	buf_add(out, slice_str(name));
-	if (p->bits < 128)
-		buf_addf(out, "/%u", v4 ? p->bits - 96 : p->bits);
+	if (n->bits < 128)
+		buf_addf(out, "/%u", v4 ? n->bits - 96 : n->bits);
 }

@@ -8,14 +8,14 @@
 #define POLICY_BANS_H
 
 #include "base/buf.h"
-#include "policy/guard.h"
+#include "base/net.h"
 
 #define BAN_REASON_MAX 120
 #define BAN_BY_MAX     64
 #define BAN_FOR_EVER   INT64_MAX
 
 struct ban {
-	struct guard_prefix prefix;  /* the bits behind it are zero */
+	struct net prefix;           /* the bits behind it are zero */
 	uint64_t began_ms, until_ms; /* until: not any more then */
 	bool by_hand;
 	char reason[BAN_REASON_MAX + 1]; /* UTF-8 for people, no control bytes */
@@ -33,7 +33,7 @@ void bans_free(struct bans *);
  * of bans made by hand; or memory is out). */
 bool bans_add(struct bans *, const struct ban *);
 /* False: there is none for this very prefix. */
-bool bans_lift(struct bans *, const struct guard_prefix *);
+bool bans_lift(struct bans *, const struct net *);
 /* The one that holds the address now, or NULL. Valid until the next call that changes the set. */
 const struct ban *bans_hold(const struct bans *, const unsigned char address[16], uint64_t now_ms);
 /* Drops those that are over; returns how many. */
@@ -42,10 +42,7 @@ size_t bans_expire(struct bans *, uint64_t now_ms);
 const struct ban *bans_each(const struct bans *, size_t *at);
 size_t bans_count(const struct bans *);
 
-/* "192.0.2.1", "192.0.2.0/24", "2001:db8::/64": an address or a network; bits behind the prefix
- * must be zero when strict, else they are made so. False: something else. */
-bool prefix_parse(struct slice text, bool strict, struct guard_prefix *ret);
-/* Appends the same: without "/32" and "/128". */
-void prefix_add(struct buf *, const struct guard_prefix *);
+/* Appends "192.0.2.1", "192.0.2.0/24", "2001:db8::/64", as net_parse() reads it. */
+void bans_add_net(struct buf *, const struct net *);
 
 #endif

@@ -14,11 +14,11 @@
 
 static const uint64_t key[2] = { 1, 2 };
 
-static struct guard_prefix prefix(const char *text)
+static struct net prefix(const char *text)
 {
-	struct guard_prefix p;
+	struct net p;
 
-	if (!prefix_parse(slice_str(text), false, &p))
+	if (!net_parse(slice_str(text), &p))
 		fail_msg("%s", text);
 	return p;
 }
@@ -35,68 +35,29 @@ static struct ban ban(const char *text, uint64_t until_ms, bool by_hand)
 
 static const char *held(const struct bans *b, const char *address, uint64_t now_ms)
 {
-	const struct ban *found = bans_hold(b, prefix(address).address, now_ms);
+	const struct ban *found = bans_hold(b, prefix(address).at, now_ms);
 
 	return found ? found->reason : "-";
 }
 
 static void test_text(void **state)
 {
-	static const struct {
-		const char *in, *out; /* NULL: refused */
-		bool strict;
-	} row[] = {
-		{ "192.0.2.1", "192.0.2.1", true },
-		{ "192.0.2.1/32", "192.0.2.1", true },
-		{ "192.0.2.0/24", "192.0.2.0/24", true },
-		{ "192.0.2.1/24", NULL, true },
-		{ "192.0.2.1/24", "192.0.2.0/24", false },
-		{ "0.0.0.0/0", "0.0.0.0/0", true },
-		{ "255.255.255.255/1", "128.0.0.0/1", false },
-		{ "2001:DB8::1", "2001:db8::1", true },
-		{ "2001:db8::/64", "2001:db8::/64", true },
-		{ "2001:db8::1/64", NULL, true },
-		{ "2001:db8:0:1ff::/57", "2001:db8:0:180::/57", false },
-		{ "::/0", "::/0", true },
-		{ "::ffff:192.0.2.1", "192.0.2.1", true },
-		{ "::ffff:192.0.2.0/120", "192.0.2.0/24", true },
-		{ "", NULL, false },
-		{ "/24", NULL, false },
-		{ "192.0.2.1/", NULL, false },
-		{ "192.0.2.1/33", NULL, false },
-		{ "192.0.2.1/-1", NULL, false },
-		{ "192.0.2.1/+1", NULL, false },
-		{ "192.0.2.1/024", NULL, false },
-		{ "192.0.2.1/24/3", NULL, false },
-		{ "192.0.2", NULL, false },
-		{ "192.0.2.256", NULL, false },
-		{ "192.0.2.1 ", NULL, false },
-		{ "2001:db8::/129", NULL, false },
-		{ "2001:db8::1%eth0", NULL, false },
-		{ "mail.example", NULL, false },
-		{ "1111:2222:3333:4444:5555:6666:255.255.255.2555555555555", NULL, false },
+	static const char *const row[] = {
+		"192.0.2.1",       "192.0.2.0/24",  "0.0.0.0/0",           "128.0.0.0/1",
+		"2001:db8::1",     "2001:db8::/64", "2001:db8:0:180::/57", "::/0",
+		"255.255.255.255", "::1",
 	};
 
 	(void)state;
 	for (size_t i = 0; i < sizeof row / sizeof *row; i++) {
-		struct guard_prefix p;
-		bool ok = prefix_parse(slice_str(row[i].in), row[i].strict, &p);
+		struct net p = prefix(row[i]);
 		struct buf out;
 
-		if (ok != (row[i].out != NULL))
-			fail_msg("%s", row[i].in);
-		if (!ok)
-			continue;
 		buf_init(&out, 100);
-		prefix_add(&out, &p);
-		if (!slice_eq(buf_slice(&out), slice_str(row[i].out)))
-			fail_msg("%s gave %.*s", row[i].in, (int)out.n, out.p);
+		bans_add_net(&out, &p);
+		if (!slice_eq(buf_slice(&out), slice_str(row[i])))
+			fail_msg("%s gave %.*s", row[i], (int)out.n, out.p);
 		buf_done(&out);
-	}
-	{
-		struct guard_prefix p;
-
-		assert_false(prefix_parse(slice("1.2.3.4\0x", 9), false, &p));
 	}
 }
 
@@ -161,7 +122,7 @@ static void test_full(void **state)
 	for (unsigned i = 0; i < 200; i++) {
 		struct ban one = ban("10.0.0.0", NOW + 1000 - i, false);
 
-		one.prefix.address[15] = (unsigned char)i;
+		one.prefix.at[15] = (unsigned char)i;
 		assert_true(bans_add(b, &one));
 	}
 	/* The one that ends first gives way. */
@@ -176,7 +137,7 @@ static void test_full(void **state)
 	for (unsigned i = 0; i < 200; i++) {
 		struct ban one = ban("10.0.0.0", BAN_FOR_EVER, true);
 
-		one.prefix.address[15] = (unsigned char)i;
+		one.prefix.at[15] = (unsigned char)i;
 		assert_true(bans_add(b, &one));
 	}
 	assert_false(bans_add(b, &more));

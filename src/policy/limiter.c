@@ -210,7 +210,10 @@ static struct tags tags_of(const struct limiter *l, const struct limiter_who *wh
 
 static bool allowed(const struct limiter *l, const unsigned char address[16])
 {
-	return guard_any(l->conf.allow, l->conf.n_allow, address);
+	for (size_t i = 0; i < l->conf.n_allow; i++)
+		if (net_has(&l->conf.allow[i], address))
+			return true;
+	return false;
 }
 
 /* -- delays -- */

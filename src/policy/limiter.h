@@ -16,8 +16,8 @@
 #ifndef POLICY_LIMITER_H
 #define POLICY_LIMITER_H
 
+#include "base/net.h"
 #include "base/slice.h"
-#include "policy/guard.h"
 
 struct limiter_conf {
 	uint32_t free;         /* wrong secrets that cost nothing */
