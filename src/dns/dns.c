@@ -45,7 +45,8 @@ static bool set_limits(struct ub_ctx *ctx, struct err *e)
 		/* A server that did not answer is given another chance soon, not in a quarter of
 		 * an hour. */
 		{ "infra-host-ttl:", "60" },
-		{ "outgoing-range:", "256" },
+		{ "infra-keep-probing:", "yes" },
+		{ "outgoing-range:", "1024" },
 		{ "num-queries-per-thread:", "1024" },
 	};
 

@@ -302,11 +302,16 @@ uint64_t schedule_refill(struct schedule *s, uint64_t now_ms)
 	return parked_ms < wait_ms ? parked_ms : wait_ms;
 }
 
+bool schedule_lookups_full(const struct schedule *s)
+{
+	return s->n_lookups >= s->lookups_max;
+}
+
 /* One connection at once proves the site; from then on one more is opened whenever the last one
  * proved itself and work is still waiting. */
 static bool wants(const struct schedule *s, const struct site *site, uint64_t now_ms)
 {
-	if (site->kind == SITE_UNRESOLVED && (site->active || s->n_lookups >= s->lookups_max))
+	if (site->kind == SITE_UNRESOLVED && (site->active || schedule_lookups_full(s)))
 		return false;
 	return site->first && site->not_before_ms <= now_ms && site->unproven == 0 &&
 	       site->charged == 0 && site->active < site->route->connections;

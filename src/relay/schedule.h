@@ -50,6 +50,8 @@ uint64_t schedule_refill(struct schedule *, uint64_t now_ms);
 struct site *schedule_wants(struct schedule *, uint64_t now_ms);
 void schedule_began(struct schedule *, struct site *);
 void schedule_ended(struct schedule *, struct site *);
+/* As many lookups are under way as may be. */
+bool schedule_lookups_full(const struct schedule *);
 
 /* Something is due there now: a connection at rest should take it. */
 bool schedule_has(const struct site *, uint64_t now_ms);

@@ -13,6 +13,8 @@
 /* A message in memory, at most; and deliveries looked at when a site fails. */
 #define LOAD_MAX (160u << 20)
 #define CHARGED  16
+/* While lookups are short, so often those that take long are looked at. */
+#define HURRY_MS 250
 
 struct home *deliver_home(struct deliver *d)
 {
@@ -88,6 +90,10 @@ static void turn(struct deliver *d)
 			wait = now + 100;
 			break;
 		}
+	}
+	if (schedule_lookups_full(d->schedule)) {
+		mx_hurry(d->mx);
+		wait = wait < now + HURRY_MS ? wait : now + HURRY_MS;
 	}
 	wait = wait > now ? wait - now : 0;
 	loop_timer_set(&d->timer, wait < 5000 ? wait : 5000);

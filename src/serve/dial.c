@@ -194,8 +194,13 @@ static void add_records(struct dial *d, const struct dns_answer *answer, bool si
 		size_t had = d->n_addresses;
 
 		if (six ? dns_aaaa_read(answer->records[r], address)
-			: dns_a_read(answer->records[r], address))
+			: dns_a_read(answer->records[r], address)) {
 			add_address(d, address);
+		} else {
+			d->trouble = true;
+			err_set(&d->why, ERR_LATER, "an address of %.*s cannot be read",
+				SLICE_ARG(d->host));
+		}
 		n += d->n_addresses - had;
 	}
 	n_new = d->n_addresses - from;

@@ -13,12 +13,15 @@
 
 /* An answer as large as can be, taken apart. */
 #define LOOKUP_MAX (1u << 20)
+/* While others wait, nobody gets more than this. */
+#define HURRY_MS 3000
 
 struct lookup {
 	struct dns_query q;
 	struct mx *mx;
 	struct site *site;
 	struct lookup *next, **at;
+	uint64_t began_ms;
 	struct arena arena;
 	struct mx_facts facts;
 	uint32_t ttl;
@@ -194,6 +197,21 @@ static void on_mx(struct dns_query *q, const struct dns_answer *a)
 	decide(l);
 }
 
+void mx_hurry(struct mx *mx)
+{
+	uint64_t now = clock_mono_ms();
+	struct lookup *next;
+
+	for (struct lookup *l = mx->first; l; l = next) {
+		next = l->next;
+		if (now - l->began_ms < HURRY_MS)
+			continue;
+		dns_cancel(&l->q);
+		l->facts = (struct mx_facts){ .mx = MX_GOT_TROUBLE, .why = S("no answer in time") };
+		decide(l);
+	}
+}
+
 bool mx_start(struct mx *mx, struct site *site)
 {
 	struct lookup *l = calloc(1, sizeof *l);
@@ -203,6 +221,7 @@ bool mx_start(struct mx *mx, struct site *site)
 	l->mx = mx;
 	l->site = site;
 	l->q.done = on_mx;
+	l->began_ms = clock_mono_ms();
 	arena_init(&l->arena, LOOKUP_MAX);
 	if (!dns_ask(deliver_home(mx->deliver)->server->dns, &l->q, site->name, DNS_MX)) {
 		free(l);

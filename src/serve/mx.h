@@ -18,6 +18,8 @@ void mx_free(struct mx *);
 /* Looks up the hosts of an unresolved site; then they are known, or it failed, or its mail has.
  * False: it could not begin now. */
 bool mx_start(struct mx *, struct site *);
+/* Others wait for a turn: lookups that have taken long are given up, as if their time was over. */
+void mx_hurry(struct mx *);
 /* The server stops: lookups under way end. */
 void mx_shutdown(struct mx *);
 
