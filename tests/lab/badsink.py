@@ -35,6 +35,8 @@ class Taken:
 
 
 class Talk:
+    slow = False                # the next reply begins byte by byte
+
     def __init__(self, sink, sock, number):
         self.sink, self.sock, self.number = sink, sock, number
         self.buffer, self.tls, self.helo = b"", None, None
@@ -43,7 +45,11 @@ class Talk:
     # -- bytes --
 
     def send(self, data):
-        self.sock.sendall(data if isinstance(data, bytes) else data.encode() + b"\r\n")
+        data = data if isinstance(data, bytes) else data.encode() + b"\r\n"
+        head, self.slow = min(len(data), 20) if self.slow else 0, False
+        for i in range(head):
+            self.sock.sendall(data[i:i + 1])
+        self.sock.sendall(data[head:])
 
     def more(self):
         data = self.sock.recv(65536)
@@ -90,7 +96,7 @@ class Talk:
     # -- the conversation --
 
     def at(self, place, polite):
-        """Does what stands at this place; True when the polite thing was done."""
+        """Does what stands at this place; True when a client must take it for a yes."""
         action = self.sink.behaviour.get(place, polite)
         if isinstance(action, list):
             action = action.pop(0) if action else polite
@@ -99,9 +105,8 @@ class Talk:
         if action is None:
             return False
         self.send(action)
-        # The reply's own digit decides how a client, and so this server, goes on.
-        first = action if isinstance(action, bytes) else action.encode()
-        return first[:1] in (b"2", b"3")
+        said = action if isinstance(action, bytes) else action.encode()
+        return said[:1] == polite.encode()[:1]
 
     def run(self):
         self.at("connect", lambda t: None)
@@ -122,12 +127,15 @@ class Talk:
         elif verb == "MAIL":
             self.mail, self.rcpts = line, []
             self.sender = re.search(r"<(.*?)>", line).group(1)
-            self.at("mail", "250 2.1.0 ok")
+            if not self.at("mail", "250 2.1.0 ok"):
+                self.sender = None
         elif verb == "RCPT":
             to = re.search(r"<(.*?)>", line).group(1)
             self.sink.asked.append(to)
             place = f"rcpt {to.partition('@')[0]}"
-            if self.at(place if place in self.sink.behaviour else "rcpt", "250 2.1.5 ok"):
+            if self.sender is None:
+                self.send("503 5.5.1 MAIL first")
+            elif self.at(place if place in self.sink.behaviour else "rcpt", "250 2.1.5 ok"):
                 self.rcpts.append(to)
         elif verb == "DATA":
             self.transaction()

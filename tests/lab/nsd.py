@@ -18,7 +18,7 @@ SOA = "@ IN SOA ns.nic.example. nobody.nic.example. 1 3600 600 86400 5"
 NSD_CONF = """
 server:
   ip-address: {address}@{port}
-  ip-address: {address}@53
+  {also}
   zonesdir: "{inst}"
   database: ""
   username: ""
@@ -50,17 +50,20 @@ class Zone:
 
 class Nsd:
     """zones: children before parents, the root last; a signed child of a signed zone gets its DS
-    there, an unsigned one is delegated without."""
+    there, an unsigned one is delegated without. It listens on port 53 as well, where the resolvers of
+    other people's programs ask, unless only."""
 
-    def __init__(self, address, port, zones):
+    def __init__(self, address, port, zones, only=False):
         self.address, self.port, self.zones = address, port, zones
         self.tree = Tree("nsd", PACKAGES)
-        self.inst = f"/inst/{os.getpid()}-{address}"
+        self.inst = f"/inst/{os.getpid()}-{address}-{port}"
         self.dir = self.tree.path(self.inst)
         shutil.rmtree(self.dir, ignore_errors=True)
         os.makedirs(self.dir)
         with open(f"{self.dir}/nsd.conf", "w", encoding="utf-8") as f:
-            f.write(NSD_CONF.format(address=address, port=port, inst=self.inst))
+            f.write(NSD_CONF.format(
+                address=address, port=port, inst=self.inst,
+                also="" if only else f"ip-address: {address}@53"))
             for z in zones:
                 self.write(z)
                 f.write(f'zone:\n  name: "{z.origin}"\n  zonefile: "{self.file(z)}"\n')

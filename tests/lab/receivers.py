@@ -152,11 +152,15 @@ class Receiver:
 
 
 class PostfixReceiver(Receiver):
+    """Everybody has a mailbox there but refused@."""
+
     name = "postfix"
 
     def begin(self):
         self.postfix = Postfix(host=self.host, port=self.port, settings={
             "smtpd_tls_received_header": "yes", "virtual_mailbox_base": f"/inst/{self.host}-{self.port}/mail",
+            "smtpd_recipient_restrictions":
+                "check_recipient_access inline:{{refused@postfix.example = 550 5.1.1 nobody of that name}}",
             "smtputf8_enable": "yes"})
         self.process, self.mail = self.postfix.process, f"{self.postfix.dir}/mail/inbox/new"
 
@@ -208,7 +212,7 @@ exim_group = Debian-exim
 tls_certificate = /inst/server.pem
 tls_privatekey = /inst/server.key
 tls_advertise_hosts = *
-message_size_limit = 40M
+message_size_limit = 2M
 smtp_accept_max = 100
 smtp_accept_queue_per_connection = 0
 host_lookup =
@@ -239,6 +243,8 @@ EXIM_USERS = (("Debian-exim", 20011), ("mail", 20003))
 
 
 class Exim(Chrooted):
+    """It takes messages up to 2 MB."""
+
     name = "exim"
     packages, users = ("exim4-daemon-light",), EXIM_USERS
     owner = 20011
@@ -340,6 +346,11 @@ class Haraka(Receiver):
         shutil.copytree(f"{self.base}/Haraka/config", f"{self.dir}/config", dirs_exist_ok=True)
         self.write("config/smtp.ini", f"listen={self.host}:{self.port}\nnodes=0\n")
         self.write("config/me", "haraka.example\n")
+        # It would break lines of more than 992, which may have 998 (RFC 5321 4.5.3.1.6).
+        with open(f"{self.dir}/config/connection.ini", encoding="utf-8") as f:
+            conf = f.read()
+        self.write("config/connection.ini", conf.replace("data_line_length=992",
+                                                         "data_line_length=1000"))
         self.write("config/plugins", "inbox\ntls\n")
         self.write("config/tls.ini", f"key={self.dir}/config/tls_key.pem\n"
                                      f"cert={self.dir}/config/tls_cert.pem\n")

@@ -94,20 +94,22 @@ class World:
         self.lab.at_end(r.stop)
         return r
 
-    def sink(self, n, behaviour=None, **more):
-        s = Sink(self.ip(n), self.port, behaviour, **more)
+    def sink(self, n, behaviour=None, host=None, **more):
+        """At the network's address number n, or at another host."""
+        s = Sink(host or self.ip(n), self.port, behaviour, **more)
         self.sinks[n] = s
         self.lab.at_end(s.stop)
         return s
 
     def options(self, more=None, **route):
-        """For lab.signet(): everything goes by MX."""
+        """For lab.signet(): everything goes by MX. route: its options; None takes one away."""
+        route = {"domains": ["*"], "type": "mx", "port": self.port, "tls": "may",
+                 "allow": ["127.0.0.0/8"], **route}
         out = {
             ("route", "capture"): None,
             "dns": {"forward": [f"{self.ip(DNS_HOST)}:{DNS_PORT}"],
                     "trust_anchor": self.trust_anchor, "timeout": "5s"},
-            ("route", "world"): {"domains": ["*"], "type": "mx", "port": self.port, "tls": "may",
-                                 "allow": ["127.0.0.0/8"], **route},
+            ("route", "world"): {k: v for k, v in route.items() if v is not None},
             "retry": {"first": "300ms", "max": "1s", "jitter": 0},
         }
         out.update(more or {})
