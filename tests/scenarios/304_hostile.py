@@ -1,0 +1,213 @@
+"""Next hops that misbehave, found by MX: one domain, one address, one behaviour each, all at once.
+Every one ends in the right outcome, in bounded time and memory; mail for a neighbour goes on."""
+import json
+import re
+import threading
+import time
+
+from lab import badsink as bad
+from lab.badsink import Talk
+from lab.lab import check, equal
+from lab.raw import wait_for
+from lab.world import World, memory, outcomes, post, wait_bounce
+
+TIMEOUT = 240
+GOOD = 20
+FIRST = 30                    # the first of the bad addresses
+
+# Text that wants to be more than text: a line of the log, a header of the bounce, a terminal's colour.
+POISON = (b"5.1.1 no\x00body \x1b[31mhere\x1b[0m\x0b\x0cX-Injected: yes\x7f \xff\xfe \xe2\x80\xa8 \"q\" \\ "
+          b"%s%n =?utf-8?q?=0d=0aX-Injected:_yes?= <b>")
+HANG, DEAF, CLOSE, RESET = Talk.hang, Talk.deaf, Talk.close, Talk.reset
+BIG = "x" * 70 + "\r\n"
+
+# name: (behaviour, what becomes of the message, more). later: it waits, to be tried again. maybe: it
+# waits, and the log says that it may have arrived. bounced, delivered: as it says.
+TABLE = {}
+
+
+def row(name, behaviour, outcome, **more):
+    assert name not in TABLE
+    TABLE[name] = (behaviour, outcome, more)
+
+
+for place in ("banner", "ehlo", "mail", "rcpt", "data", "dot"):
+    lost = "maybe" if place == "dot" else "later"
+    row(f"{place}-hang", {place: HANG}, lost)
+    row(f"{place}-close", {place: CLOSE}, lost)
+    row(f"{place}-reset", {place: RESET}, lost)
+    row(f"{place}-421", {place: "421 4.3.2 going down"}, "later", code=421)
+    row(f"{place}-451", {place: "451 4.3.0 not now"}, "later", code=451)
+    row(f"{place}-endless", {place: bad.endless}, lost)
+    row(f"{place}-million", {place: bad.million}, lost)
+    row(f"{place}-endless-line", {place: bad.endless_line}, lost)
+    row(f"{place}-drip", {place: bad.drip}, lost)
+    row(f"{place}-garbage", {place: b"\x00\xff\xfe HTTP/1.1 200 OK\r\n\r\n"}, lost)
+    row(f"{place}-code-999", {place: "999 what"}, lost)
+    row(f"{place}-codes-differ", {place: "250-one\r\n550 two"}, lost)
+    if place not in ("banner", "ehlo"):
+        row(f"{place}-550", {place: "550 5.7.1 never"}, "bounced", code=550)
+        row(f"{place}-poison", {place: b"550 " + POISON + b"\r\n"}, "bounced", code=550)
+        row(f"{place}-lines", {place: b"550-5.1.1 no\r\n550-\r\n550-X-Injected: yes\r\n"
+                                      b"550 5.1.1 end\r\n"}, "bounced", code=550)
+        # A bare CR or LF ends no line of a reply, and begins none of ours.
+        row(f"{place}-bare-cr", {place: b"550 5.1.1 no\rX-Injected: yes\r\n"}, lost)
+        row(f"{place}-bare-lf", {place: b"550 5.1.1 no\nX-Injected: yes\r\n"}, lost)
+
+row("connect-close", {"connect": CLOSE}, "later")
+row("connect-reset", {"connect": RESET}, "later")
+row("nobody-listens", None, "later")
+row("banner-554", {"banner": "554 5.3.2 no mail here"}, "later")
+row("ehlo-is-unknown", {"ehlo": ["500 5.5.1 what?"]}, "delivered")
+row("starttls-hang", {"starttls": HANG}, "later")
+row("starttls-close", {"starttls": CLOSE}, "later")
+row("starttls-injection", {"starttls": b"220 go\r\n250 injected\r\n250 ok\r\n"}, "later")
+row("rcpt-552", {"rcpt": "552 5.2.2 full"}, "bounced", code=552)
+row("data-354-twice", {"data": "354 go\r\n354 go"}, "later")
+row("data-is-250", {"data": "250 ok"}, "later")
+row("body-deaf", {"body": DEAF}, "later", body=BIG * 60000)
+row("body-close", {"body": CLOSE}, "later", body=BIG * 60000)
+row("body-reset", {"body": RESET}, "later", body=BIG * 60000)
+row("body-552", {"body": lambda t: (t.send("552 5.3.4 too much"), t.hang())}, "bounced", code=552,
+    body=BIG * 60000)
+# Seen before our dot, it is no answer to it; a liar can say it later as well.
+row("body-250-early", {"body": lambda t: (t.send("250 2.0.0 taken already"), t.hang())},
+    "later or delivered", body=BIG * 60000)
+for name, what in (("hang", HANG), ("close", CLOSE), ("reset", RESET), ("endless", bad.endless)):
+    row(f"quit-{name}", {"quit": what}, "delivered")
+for name, what in (("garbage", bad.tls_garbage), ("close", bad.tls_close), ("hang", bad.tls_hang),
+                   ("half", bad.tls_half), ("old", bad.tls_old), ("alert", bad.alert(40)),
+                   ("internal-error", bad.alert(80)), ("reset", RESET)):
+    row(f"tls-{name}", {"tls": what}, "later", must=True)
+
+DOMAINS = {name: FIRST + i for i, name in enumerate(TABLE)}
+
+
+def setup(lab):
+    assert FIRST + len(TABLE) < 250, "no address left"
+    w = World(lab, records=[
+        *World.mx("good", GOOD),
+        *(r for name, n in DOMAINS.items() for r in World.mx(name, n))])
+    w.good = w.sink(GOOD)
+    for name, (behaviour, _, more) in TABLE.items():
+        if behaviour is not None:
+            w.sink(DOMAINS[name], behaviour,
+                   tls=name.startswith(("tls-", "starttls-")) or more.get("tls"))
+    return w
+
+
+def options(w):
+    must = [f"{n}.example" for n, (_, _, more) in TABLE.items() if more.get("must")]
+    quick = {k: "2s" for k in ("connect", "greeting", "ehlo", "tls", "mail", "rcpt", "data", "body",
+                               "quit", "idle")}
+    o = w.options({"delivery": {**quick, "dot": "2s"},
+                   # One attempt each: what is put off stays so.
+                   "retry": {"first": "1h", "max": "1h", "jitter": 0}})
+    o[("route", "must")] = {**o[("route", "world")], "domains": must, "tls": "must"}
+    return o
+
+
+class Neighbour(threading.Thread):
+    """Mail for a good site, one message after the other, as long as the others misbehave."""
+
+    def __init__(self, s):
+        super().__init__(daemon=True)
+        self.s, self.ids, self.ended, self.error = s, [], threading.Event(), None
+
+    def run(self):
+        try:
+            with self.s.login() as c:
+                while not self.ended.wait(0.05):
+                    self.ids.append(post(self.s, "you@good.example", connection=c))
+        except Exception as e:  # pylint: disable=broad-except  # told by the test
+            self.error = e
+
+    def end(self):
+        self.ended.set()
+        self.join(20)
+
+
+def seen(s, name, mid):
+    """What the log says about the message: the outcome in the words of the table."""
+    for e in outcomes(s, mid):
+        if e["outcome"] in ("bounced", "failed"):
+            return "bounced"
+        if e["outcome"] == "delivered":
+            return "delivered"
+    if s.events("warning", id=mid) and "duplicate" in str(s.events("warning", id=mid)):
+        return "maybe"
+    if outcomes(s, mid) or any(f"{name}" in str(e) for e in s.events("attempt")):
+        return "later"
+    return None
+
+
+OUTER = {"from", "to", "date", "subject", "message-id", "mime-version", "content-type", "auto-submitted",
+         "received", "in-reply-to", "references", "content-transfer-encoding", "return-path"}
+PER_RCPT = {"original-recipient", "final-recipient", "action", "status", "remote-mta",
+            "diagnostic-code", "last-attempt-date", "final-log-id", "will-retry-until"}
+
+
+def reports(w):
+    """What was bounced is reported, with nothing in the report that the remote put there as more than
+    text; what was not is not."""
+    for name, (_, want, _) in TABLE.items():
+        to = f"you@{name}.example"
+        if want != "bounced":
+            check(not any(f";{to}" in m.data.decode("latin-1").replace("; ", ";")
+                          for m in w.home.messages), f"a report about {name}")
+            continue
+        b = wait_bounce(w, to)
+        strange = {k.lower() for k in b.message.keys()} - OUTER
+        check(not strange, f"{name}: fields of the report", strange)
+        for block in b.rcpts:
+            check({k.lower() for k in block.keys()} <= PER_RCPT, f"{name}: fields", block.keys())
+        check(b.status(to).startswith("5."), f"{name}: the status", b.status(to))
+        check("X-Injected" not in b.about, f"{name}: fields of the message", b.about.keys())
+        check(not re.search(rb"[^\r\n\t\x20-\x7e]", b.data), f"{name}: control or 8-bit bytes", b.data)
+        check(max(map(len, b.data.split(b"\r\n"))) <= 998, f"{name}: the lines", b.data)
+        check(b"\nX-Injected" not in b.data.partition(b"message/")[0], f"{name}: no field", b.data)
+
+
+def test_every_behaviour(lab, w):
+    s = lab.signet(options(w))
+    post(s, "you@good.example")
+    w.good.wait(1)
+    before = memory(s)
+    neighbour = Neighbour(s)
+    neighbour.start()
+    at = time.monotonic()
+    ids = {}
+    with s.login() as c:
+        for name, (_, _, more) in TABLE.items():
+            ids[name] = post(s, f"you@{name}.example", more.get("body", "hello\r\n"), subject=name,
+                             connection=c)
+
+    def attempts(name):
+        return [e for e in s.events("attempt") if f"{w.ip(DOMAINS[name])}:" in str(e)]
+
+    def unfinished():
+        return [n for n, mid in ids.items()
+                if not (attempts(n) or outcomes(s, mid))]
+
+    wait_for("an attempt at each", 60, lambda: not unfinished() or None, 0.2)
+    took = time.monotonic() - at
+    neighbour.end()
+    print(f"note: {len(TABLE)} behaviours in {took:.1f} s; {len(neighbour.ids)} messages to the "
+          f"neighbour meanwhile; memory {before} -> {memory(s)} KiB", flush=True)
+    wrong = []
+    for name, (_, want, more) in TABLE.items():
+        got = seen(s, w.ip(DOMAINS[name]) + ":", ids[name])
+        if got not in want.split(" or "):
+            wrong.append(f"{name}: wanted {want}, got {got}: {outcomes(s, ids[name])} {attempts(name)}")
+        elif "code" in more:
+            codes = {e.get("code") for e in outcomes(s, ids[name]) + attempts(name)}
+            if more["code"] not in codes:
+                wrong.append(f"{name}: code {more['code']} is not in the log: {codes}")
+    check(not wrong, f"{len(wrong)} wrong:\n" + "\n".join(wrong))
+    check(not neighbour.error, "the neighbour", neighbour.error)
+    wait_for("the neighbour's mail", 20, lambda: len(w.good.messages) > len(neighbour.ids))
+    check(memory(s) < before + 96 * 1024, "memory (KiB)", before, memory(s))
+    reports(w)
+    for line in s.log_lines:
+        check(not re.search(r"[\x00-\x1f\x7f-\x9f]", line), "control characters in the log", line)
+        check("X-Injected" not in json.loads(line), "a field of a stranger's", line)
