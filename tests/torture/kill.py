@@ -1,7 +1,8 @@
 """kill -9, again and again: at random moments under load, during the recovery of a start, and (in a
 build with fault points) at the worst moments of single threads. At the end every acknowledged
 message is in the spool or with the next hop, as it was sent; what the next hop got twice is counted
-and laid at the door of the kill that fell between."""
+and laid at the door of the kill that fell between. With mx, deliveries to several sites are in
+flight, found by MX in a world of their own (tests/lab/world.py)."""
 import collections
 import hashlib
 import os
@@ -11,6 +12,8 @@ import threading
 import time
 
 from lab import paths
+from lab.lab import Lab
+from lab.world import World
 
 from . import box as b
 from . import powercut
@@ -28,10 +31,14 @@ POINTS = {
 IN_FLIGHT = 64
 
 
+# In the world: two sites that take mail, and one where nobody is.
+LIVE, DEAD = (20, 21), 22
+
+
 class Kills:
-    def __init__(self, dir, binary, seed, also=None):
-        self.dir, self.rng, self.also = dir, random.Random(seed), also
-        self.sink = Sink(dir)
+    def __init__(self, dir, binary, seed, also=None, world=None):
+        self.dir, self.rng, self.also, self.world = dir, random.Random(seed), also, world
+        self.sink = Sink(dir, [world.ip(n) for n in LIVE], world.port) if world else Sink(dir)
         self.template = b.Template(os.path.join(dir, "template"), binary)
         self.dump = powercut.build_dump(dir)
         self.routes = {("route", "capture"): None,
@@ -39,6 +46,8 @@ class Kills:
                                       "host": "127.0.0.1", "port": self.sink.port, "tls": "none"},
                   ("route", "nowhere"): b.NOWHERE[("route", "nowhere")],
                   "retry": {"first": "50ms", "max": "10s"}}
+        if world:
+            self.routes = world.options({"retry": self.routes["retry"]})
         self.box = b.Box(self.template, os.path.join(dir, "box"), self.routes)
         self.sent, self.acked, self.kills, self.life = {}, [], {}, 0
         self.how = collections.Counter()
@@ -51,6 +60,8 @@ class Kills:
                 break
             m = b.Message(f"{name}-{k}", rng.choice((2, 30, 60, 120, 250)),
                           2 if rng.random() < 0.1 else 1)
+            if self.world:
+                m.rcpts = [f"{m.tag}-{i}@d{(k + i) % 3}.example" for i in range(len(m.rcpts))]
             if rng.random() < 0.03:
                 m.body += "a body that goes to a file\r\n" * 2000
             self.sent[m.tag] = m
@@ -162,9 +173,10 @@ class Kills:
             if not m or hashlib.sha256(m.body.encode()).hexdigest() != sum_ or not set(to) <= set(m.rcpts):
                 self.bad.append(f"the next hop got what nobody sent: {tag} for {to}")
                 continue
-            if tag in first:
-                twice.append((first[tag], (when, who)))
-            first[tag] = (when, who)
+            for t in to:
+                if t in first:
+                    twice.append((first[t], (when, who)))
+                first[t] = (when, who)
             got[tag] |= set(to)
         lost = [t for m in self.acked for t in m.rcpts
                 if t not in got[m.tag] and there.get(m.tag, {}).get(t) != "pending"]
@@ -186,7 +198,7 @@ class Kills:
             each[life] += 1
             self.age = max(self.age, self.kills[life][0] - when)
         self.most = max(each.values(), default=0)
-        if self.most > IN_FLIGHT:
+        if self.most > IN_FLIGHT * (len(LIVE) if self.world else 1):
             self.bad.append(f"{self.most} delivered twice by one kill: more than can be in flight")
 
     def end(self):
@@ -194,12 +206,17 @@ class Kills:
         self.sink.stop()
 
 
-def go(cycles, seed, say=print, binary=None, also=None):
-    """also: a fault that every server has besides. Returns the findings."""
+def world_of(lab):
+    return World(lab, records=[r for i, n in enumerate((*LIVE, DEAD)) for r in World.mx(f"d{i}", n)])
+
+
+def go(cycles, seed, say=print, binary=None, also=None, mx=False):
+    """also: a fault that every server has besides. mx: deliveries by MX, to several sites. Returns
+    the findings."""
     dir = b.place("kill")
-    k = None
+    k, lab = None, Lab("kill") if mx else None
     try:
-        k = Kills(dir, binary or paths.SIGNET_FAULTS, seed, also)
+        k = Kills(dir, binary or paths.SIGNET_FAULTS, seed, also, world_of(lab) if mx else None)
         for i in range(cycles):
             k.cycle(i)
             if i % 100 == 99:
@@ -216,4 +233,7 @@ def go(cycles, seed, say=print, binary=None, also=None):
     finally:
         if k:
             k.end()
+        if lab:
+            lab.end()
+            lab.remove()
         shutil.rmtree(dir, ignore_errors=True)

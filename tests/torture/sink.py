@@ -70,7 +70,10 @@ class Talk(asyncio.Protocol):
 
 
 class Sink:
-    def __init__(self, dir):
+    """hosts: where it listens, at one port (0: any)."""
+
+    def __init__(self, dir, hosts=("127.0.0.1",), port=0):
+        self.hosts, self.wanted = hosts, port
         self.path = os.path.join(dir, "sink")
         r, w = os.pipe()
         ask = paths.die_with()
@@ -88,7 +91,8 @@ class Sink:
 
     async def serve(self, w):
         with open(self.path, "w", encoding="utf-8") as out:
-            s = await asyncio.get_running_loop().create_server(lambda: Talk(out), "127.0.0.1", 0)
+            s = await asyncio.get_running_loop().create_server(lambda: Talk(out), list(self.hosts),
+                                                               self.wanted)
             os.write(w, str(s.sockets[0].getsockname()[1]).encode())
             await s.serve_forever()
 
