@@ -7,10 +7,15 @@ from rig.figures import Case, Spread
 from rig.servers import Signet
 from rig.tools import Sink, free_port, load, listening
 
+from lab.nsd import Nsd, Zone
+
 from .onward import measure
 
 SMALL = 1024       # of a waiting message, so that a million of them is two gigabytes
 FILL = {"connections": 50, "per_connection": 0, "size": SMALL, "next": True}
+
+
+DOMAINS = 100       # by MX, the dead destination is so many domains with a host each
 
 
 def hop(port):
@@ -34,7 +39,10 @@ class Sites:
         self.live = Sink()
         self.server = Signet(os.path.join(procs.WORK, name), cert=setup.cert, routes={
             ("route", "dead"): {"domains": ["dead.example"], **hop(dead)},
-            ("route", "live"): {"domains": ["*"], **hop(self.live.port)}})
+            ("route", "live"): {"domains": ["*"], **hop(self.live.port)}}, options=self.options())
+
+    def options(self):
+        return {}
 
     def __enter__(self):
         try:
@@ -69,10 +77,54 @@ class Sites:
         return {k: told[k] / 1e6 for k in ("p50", "p99", "max")}
 
 
-def million(setup, say):
+class MxSites(Sites):
+    """The same by MX: names from NSD, everything at 127.0.0.1."""
+
+    def __init__(self, setup, name, dead):
+        port, lines = free_port(), ["ns.nic IN A 127.0.0.1"]
+        for domain in ("sink", "dead", "live", *(f"d{i}.dead" for i in range(DOMAINS))):
+            lines += [f"{domain} IN MX 10 mx.{domain}", f"mx.{domain} IN A 127.0.0.1"]
+        self.names = Nsd("127.0.0.1", port, [Zone("example.", lines, signed=True),
+                                             Zone(".", signed=True)], only=True)
+        try:
+            super().__init__(setup, name, dead)
+        except BaseException:
+            self.names.stop()
+            raise
+        for route in self.server.routes.values():
+            route.update(type="mx", allow=["127.0.0.0/8"])
+            del route["host"]
+
+    def options(self):
+        return {"dns": {"forward": [f"127.0.0.1:{self.names.port}"],
+                        "trust_anchor": self.names.trust_anchor}}
+
+    def __enter__(self):
+        try:
+            return super().__enter__()
+        except BaseException:
+            self.names.stop()
+            raise
+
+    def __exit__(self, *a):
+        super().__exit__(*a)
+        self.names.stop()
+
+    def fill(self, n, domain="dead.example"):
+        at = time.monotonic()
+        for i in range(DOMAINS):
+            super().fill(n * (i + 1) // DOMAINS - n * i // DOMAINS, f"d{i}.{domain}")
+        return {"rate": n / (time.monotonic() - at)}
+
+
+def million_mx(setup, say):
+    return million(setup, say, "million-mx", f"{DOMAINS} dead destinations, by MX", MxSites)
+
+
+def million(setup, say, name="million", where="a dead destination", sites=Sites):
     n, dead = setup.queue, free_port()
-    case = Case("million", f"a queue of {n:,} messages of 1 KiB to a dead destination, one core")
-    with Sites(setup, "signet", dead) as s:
+    case = Case(name, f"a queue of {n:,} messages of 1 KiB to {where}, one core")
+    with sites(setup, "signet", dead) as s:
         server = s.server
         load(server, to="rcpt@dead.example", messages=500, connections=50, per_connection=10)
         before = s.accept()
