@@ -40,10 +40,7 @@ class Setting:
         self.hosts = os.path.join(self.dir, "hosts")
         with open(self.hosts, "w", encoding="utf-8") as f:
             f.write(f"{w.ip(SIGNET)} signet.example\n")
-        self.signet = lab.signet({
-            ("route", "capture"): None,
-            ("route", "onward"): {"domains": ["*"], "type": "smarthost", "host": w.ip(INBOX),
-                                  "port": 25, "tls": "may"},
+        self.signet = w.signet({
             "hostname": "signet.example", "tls": {"certificate": [cert], "key": [key]},
             ("listener", "public"): {"address": [f"{w.ip(SIGNET)}:587"], "tls": "starttls"}})
 
