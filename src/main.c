@@ -1,4 +1,5 @@
 /* signet: `signet help` lists what it does. */
+#include "backup/backup.h"
 #include "ctl/ctl.h"
 #include "ctl/manual.h"
 #include "ctl/send.h"
@@ -35,6 +36,15 @@ static int run(struct slice command, const struct ctl_args *a)
 		return serve_config_man();
 	if (slice_eq(command, S("spool salvage")))
 		return serve_salvage(a->words[0].p, a->words[1].p, a->json);
+	if (slice_eq(command, S("backup")))
+		return backup_command(config, a->words[0].p, a->secrets, a->json);
+	if (slice_eq(command, S("restore")))
+		return restore_command(&(struct restore_ask){ .from = a->words[0].p,
+							      .data = text(a->data, DEFAULT_DATA),
+							      .spool = text(a->spool, NULL),
+							      .expect = text(a->expect, NULL),
+							      .deliver = a->deliver },
+				       a->json);
 	if (slice_eq(command, S("send")))
 		return ctl_send(a, config);
 	return ctl_run(command, a);

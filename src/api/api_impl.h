@@ -24,6 +24,7 @@ api_fn api_status_show, api_metrics;
 api_fn api_account_add, api_account_list, api_account_suspend, api_account_resume;
 api_fn api_key_create, api_key_list, api_key_show, api_key_revoke;
 api_fn api_domain_add, api_domain_list, api_domain_remove;
+api_fn api_backup_begin, api_backup_end;
 api_fn api_queue_list, api_queue_show, api_queue_count, api_queue_damaged;
 
 /* A query parameter in the arena; empty when it is not there. */

@@ -24,6 +24,8 @@ static const struct endpoint {
 	{ { "GET", 3 },    { "/control/domains", 16 },            api_domain_list },
 	{ { "POST", 4 },   { "/control/domains", 16 },            api_domain_add },
 	{ { "DELETE", 6 }, { "/control/domains/*", 18 },          api_domain_remove },
+	{ { "POST", 4 },   { "/control/backup", 15 },             api_backup_begin },
+	{ { "DELETE", 6 }, { "/control/backup", 15 },             api_backup_end },
 	{ { "GET", 3 },    { "/control/queue", 14 },              api_queue_list },
 	{ { "GET", 3 },    { "/control/queue/count", 20 },        api_queue_count },
 	{ { "GET", 3 },    { "/control/queue/damaged", 22 },      api_queue_damaged },

@@ -18,7 +18,7 @@ static const struct opt {
 	TEXT("config",     config,     "FILE",    "configuration file (default: /etc/signet/signet.conf)"),
 	TEXT("socket",     socket,     "PATH",    "control socket, instead of the one the configuration names"),
 	FLAG("json",       json,                  "print JSON for programs instead of tables"),
-	TEXT("data",       data,       "DIR",     "init: directory to create"),
+	TEXT("data",       data,       "DIR",     "init, restore: directory to create"),
 	TEXT("hostname",   hostname,   "NAME",    "init: the name this server goes by"),
 	FLAG("demo",       demo,                  "init: listen on loopback, capture all mail, make an account and a key"),
 	TEXT("account",    account,    "NAME",    "the account a key or a domain belongs to"),
@@ -37,6 +37,10 @@ static const struct opt {
 	TEXT("text",       text,       "TEXT",    "send: body (default: a short test text)"),
 	TEXT("host",       host,       "ADDRESS", "send: server (default: the first listener of the configuration)"),
 	TEXT("port",       port,       "N",       "send: port"),
+	FLAG("with-secrets", secrets,             "backup: master key, certificates, keys and passwords, too"),
+	TEXT("spool",      spool,      "DIR",     "restore: the spool (default: spool in --data)"),
+	TEXT("expect",     expect,     "SHA256",  "restore: of the manifest, as backup printed it"),
+	FLAG("deliver",    deliver,               "restore: messages are due at once, instead of held"),
 	TEXT("key-file",   key_file,   "FILE",    "send: file with the API key, - for standard input"),
 };
 
@@ -54,6 +58,8 @@ static const struct command {
 	{ S("config table"),    "",        0, 0, true,  "print the table of options as in docs/configuration.md" },
 	{ S("config man"),      "",        0, 0, true,  "print the table of options as in the manual signet.conf(5)" },
 	{ S("spool salvage"),   "FROM TO", 2, 2, true,  "copy every sound message of a damaged spool into a new one" },
+	{ S("backup"),          "DIR",     1, 1, true,  "copy everything into a new directory, while mail goes on; -: tar on standard output" },
+	{ S("restore"),         "DIR",     1, 1, true,  "make --data out of a backup; its messages are held (--deliver: not)" },
 	{ S("send"),            "",        0, 0, true,  "compose a test message and submit it through the real door" },
 	{ S("status"),          "",        0, 0, false, "what the running server does" },
 	{ S("health"),          "",        0, 0, false, "whether messages can be taken now; exit 75 when not, and why" },

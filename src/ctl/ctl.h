@@ -30,10 +30,10 @@ struct ctl_args {
 	struct slice words[8]; /* positional, behind the command's own words */
 	size_t n_words;
 	struct slice config, socket, data, hostname, account, name, from, to, subject, text, host,
-	    port, key_file, dest, state, limit, expires;
+	    port, key_file, dest, state, limit, expires, spool, expect;
 	struct slice scopes[32];
 	size_t n_scopes;
-	bool json, verified, subdomains, import_key, demo;
+	bool json, verified, subdomains, import_key, demo, secrets, deliver;
 };
 
 /* argv behind the program's name. On success *ret_command is the command's name ("account add")

@@ -71,6 +71,7 @@ void log_unname(struct spool *s, struct id id)
 	char name[32];
 
 	log_large_name(id, name);
+	log_cut_keep(s, name);
 	unlinkat(s->large, name, 0);
 }
 

@@ -300,6 +300,7 @@ static bool begin(struct spool *s, const struct spool_conf *conf, struct err *e)
 		return false;
 	if (!log_load_notes(s))
 		return cannot(s, "/damaged", e);
+	log_drop_cut(s);
 	s->ahead = ahead_new(s->dir, s->segment_bytes);
 	if (!s->ahead)
 		return err_set(e, ERR_LATER, "spool: out of memory");
@@ -427,6 +428,7 @@ static size_t seg_damaged(struct spool *s, size_t from, struct spool_damage *out
 
 const struct spool_backend spool_segments = {
 	.name = "segments",
+	.format = SEGMENT_FORMAT,
 	.open = seg_open,
 	.close = seg_close,
 	.commit = log_commit,
@@ -441,6 +443,8 @@ const struct spool_backend spool_segments = {
 	.flows = seg_flows,
 	.count = seg_count,
 	.damaged = seg_damaged,
+	.cut = log_cut,
+	.uncut = log_uncut,
 };
 
 int spool_body_file(struct slice spool_path, struct err *e)

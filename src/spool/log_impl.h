@@ -8,6 +8,7 @@
  *     load.c     a message from disk
  *     recover.c  what a start finds
  *     damage.c   what was set aside
+ *     cut.c      its state at one moment, for a backup
  *     salvage.c  a new spool out of an unsound one
  *
  * The log is a first-in-first-out of segments. Only the oldest is ever taken out of use, when no
@@ -56,7 +57,12 @@ struct spool {
 	char path[4000];
 	struct spool_uuid uuid;
 	uint64_t segment_bytes, reserve_bytes, messages_max;
-	bool salvage; /* read what can be read, change nothing */
+	/* Guarded by `lock`: */
+	bool cut_busy;    /* a cut is being made, or removed */
+	bool cut_linking; /* its links are being made: nothing that it may need loses its name */
+	bool cut_spoilt;  /* something did */
+	uint64_t cut_ms;  /* when the one that is there was made; 0: there is none */
+	bool salvage;     /* read what can be read, change nothing */
 
 	/* The committer's own */
 	uint64_t sequence;    /* of the next record */
@@ -161,6 +167,16 @@ bool log_read_state(const struct segment *, uint64_t at, struct arena *, struct 
 		    struct err *e);
 /* Unsound: never delivered, set aside, and out of the queue. */
 void log_condemn(struct spool *, struct id id, const char *reason);
+
+/* cut.c */
+bool log_cut(struct spool *, struct spool_cut *, struct err *e);
+void log_uncut(struct spool *);
+/* A cut that a process left when it ended. */
+void log_drop_cut(struct spool *);
+/* A body's file is about to lose its name. */
+void log_cut_keep(struct spool *, const char *large_name);
+/* Space is short: what only a cut still holds is given up. */
+void log_cut_yield(struct spool *);
 
 /* recover.c */
 bool log_recover(struct spool *, struct err *e);

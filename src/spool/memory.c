@@ -421,8 +421,20 @@ static size_t mem_damaged(struct spool *s, size_t from, struct spool_damage *out
 	return 0;
 }
 
+static bool mem_cut(struct spool *s, struct spool_cut *ret, struct err *e)
+{
+	(void)s, (void)ret;
+	return err_set(e, ERR_INPUT, "spool: it is in memory only");
+}
+
+static void mem_uncut(struct spool *s)
+{
+	(void)s;
+}
+
 const struct spool_backend spool_memory = {
 	.name = "memory",
+	.format = 1,
 	.open = mem_open,
 	.close = mem_close,
 	.commit = mem_commit,
@@ -437,4 +449,6 @@ const struct spool_backend spool_memory = {
 	.flows = mem_flows,
 	.count = mem_count,
 	.damaged = mem_damaged,
+	.cut = mem_cut,
+	.uncut = mem_uncut,
 };

@@ -245,9 +245,10 @@ static void foreign(struct spool *s, const char *name, const char *reason)
 
 static bool is_ours(const char *name)
 {
-	static const char *const known[] = { ".",         "..",       "lock",
-					     "large",     "damaged",  "new.log",
-					     "ahead.log", "spool.id", "spool.id.new" };
+	static const char *const known[] = { ".",          "..",       "lock",
+					     "large",      "damaged",  "new.log",
+					     "ahead.log",  "spool.id", "spool.id.new",
+					     SPOOL_CUT_DIR };
 	uint32_t number;
 
 	for (size_t i = 0; i < sizeof known / sizeof *known; i++)

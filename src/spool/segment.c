@@ -10,10 +10,9 @@
 #include <sys/random.h>
 #include <sys/stat.h>
 
-#define FORMAT 2
-#define BLOCK  (256u << 10)
-#define PAGE   4096
-#define COPY   512 /* where the second header stands: another sector */
+#define BLOCK (256u << 10)
+#define PAGE  4096
+#define COPY  512 /* where the second header stands: another sector */
 
 static const char magic[8] = { 'S', 'I', 'G', 'N', 'E', 'T', 'S', 'G' };
 static const char fresh[] = "new.log";
@@ -148,7 +147,7 @@ static bool take_spare(int dir)
 
 bool segment_create(int dir, struct segment *s, uint64_t size, bool zero, struct err *e)
 {
-	struct file_header h = { .format = FORMAT,
+	struct file_header h = { .format = SEGMENT_FORMAT,
 				 .number = s->number,
 				 .uuid = s->uuid,
 				 .first_sequence = s->first_sequence };
@@ -193,7 +192,7 @@ static bool header_sound(int fd, uint64_t at, struct file_header *h, int *error)
 	}
 	return !memcmp(h->magic, magic, sizeof magic) &&
 	       h->crc == crc32c(0, slice(h, offsetof(struct file_header, crc))) &&
-	       h->format == FORMAT;
+	       h->format == SEGMENT_FORMAT;
 }
 
 bool segment_open(int dir, uint32_t number, struct segment *ret, struct err *e)

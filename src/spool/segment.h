@@ -10,6 +10,7 @@
 #include "base/err.h"
 #include "spool/record.h"
 
+#define SEGMENT_FORMAT 2
 #define SEGMENT_DATA   1024 /* where the first record stands */
 #define SEGMENT_SPARES 2    /* files kept for recycling */
 

@@ -40,8 +40,10 @@ void log_look_at_space(struct spool *s)
 		return;
 	s->short_of_space = (uint64_t)v.f_bavail * v.f_frsize < s->reserve_bytes;
 	ahead_short(s->ahead, s->short_of_space);
-	if (s->short_of_space)
+	if (s->short_of_space) {
 		drop_spares(s);
+		log_cut_yield(s);
+	}
 }
 
 uint64_t log_disk_bytes(struct spool *s)
@@ -113,7 +115,7 @@ void log_retire_empty(struct spool *s, size_t max)
 		bool empty;
 
 		pthread_mutex_lock(&s->lock);
-		empty = s->n_segments > 1 && s->segments[0]->live == 0;
+		empty = s->n_segments > 1 && s->segments[0]->live == 0 && !s->cut_linking;
 		/* Drained: all at once. */
 		max += empty && index_messages(s->index) == 0;
 		pthread_mutex_unlock(&s->lock);

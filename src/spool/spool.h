@@ -226,8 +226,26 @@ struct spool_damage {
 	uint64_t found_ms;
 };
 
+/* A cut: what the spool held at one moment between two commits, for a copy that is made while mail
+ * goes on. The files stand as hard links in the directory "backup" inside the spool's own:
+ * spool.id, seg-*.log with their summaries, large/, damaged/. Of each segment the first `bytes`
+ * count; what stands behind them came later. A lock file "lock" stands there, too: who copies
+ * holds flock(LOCK_SH) on it. */
+struct spool_cut {
+	uint64_t messages;
+	struct spool_cut_segment {
+		char name[32];
+		uint64_t bytes;
+	} * segments; /* free() it */
+	size_t n_segments;
+};
+/* The name of that directory, and how long a cut that nobody has locked is left alone. */
+#define SPOOL_CUT_DIR      "backup"
+#define SPOOL_CUT_GRACE_MS 5000
+
 struct spool_backend {
 	const char *name; /* as the config spells it */
+	unsigned format;  /* of what it writes on disk; grows when older programs cannot read it */
 
 	/* Opens (recovering what a crash left) or makes a spool. ERR_CONFLICT: another process has
 	 * it. ERR_DAMAGED: the engine's own structure is unsound; the text names `spool salvage`.
@@ -275,6 +293,13 @@ struct spool_backend {
 	void (*count)(struct spool *, struct spool_count *ret);
 	/* Up to max damaged records, beginning with number `from`. */
 	size_t (*damaged)(struct spool *, size_t from, struct spool_damage *out, size_t max);
+
+	/* Makes a cut; one at a time. Commits go on meanwhile. ERR_CONFLICT: another copy is being
+	 * made. ERR_INPUT: there is nothing on disk. Mail has the right of way: when the disk's
+	 * reserve is touched the cut is taken back, and whoever copies finds its files gone. */
+	bool (*cut)(struct spool *, struct spool_cut *ret, struct err *e);
+	/* The copy is made, or was given up. */
+	void (*uncut)(struct spool *);
 };
 
 #define WALK_END UINT64_MAX

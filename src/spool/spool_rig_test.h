@@ -68,6 +68,7 @@ struct spool_count rig_count(struct rig *);
 int spool_conformance(void);
 int spool_model(void);
 int spool_ahead_cases(void);
+int spool_cut_cases(void);
 int spool_damage_cases(void);
 
 #endif

@@ -1020,5 +1020,6 @@ int spool_conformance(void)
 
 int main(void)
 {
-	return spool_conformance() + spool_model() + spool_damage_cases() + spool_ahead_cases();
+	return spool_conformance() + spool_model() + spool_cut_cases() + spool_damage_cases() +
+	       spool_ahead_cases();
 }

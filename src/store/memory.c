@@ -570,6 +570,12 @@ static bool memory_scan(struct store_handle *base, const struct table *t, const 
 	return ok;
 }
 
+static bool memory_copy(struct store_handle *h, struct slice to, struct err *e)
+{
+	(void)h, (void)to;
+	return err_set(e, ERR_INPUT, "store: it is in memory only");
+}
+
 const struct store_backend store_memory = {
 	.name = "memory",
 	.open = memory_open,
@@ -584,4 +590,5 @@ const struct store_backend store_memory = {
 	.remove = memory_remove,
 	.get = memory_get,
 	.scan = memory_scan,
+	.copy = memory_copy,
 };

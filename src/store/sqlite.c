@@ -1,4 +1,4 @@
-/* store/sqlite.c -- the store on one machine: the only file that knows SQLite.
+/* store/sqlite.c -- the store on one machine. SQLite is known here and in sqlite_copy.c.
  *
  * Write-ahead log with a sync at each commit, so that what was acknowledged survives power loss
  * and readers never wait for the writer. Each handle is a connection of its own with its prepared
@@ -9,9 +9,7 @@
 #include "base/buf.h"
 #include "base/must.h"
 #include "store/sql_impl.h"
-#include "store/store_impl.h"
-
-#include <sqlite3.h>
+#include "store/sqlite_impl.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -31,12 +29,6 @@ struct stmt {
 	sqlite3_stmt *s;
 };
 
-struct lite {
-	struct store base;
-	char path[PATH_MAX];
-	uint32_t busy_ms;
-};
-
 struct lite_handle {
 	struct store_handle base;
 	sqlite3 *db;
@@ -45,8 +37,7 @@ struct lite_handle {
 	size_t n, cap;
 };
 
-/* Which kind an SQLite result is. Its message may quote SQL of ours, never a value. */
-static bool lite_err(sqlite3 *db, int rc, const char *doing, struct err *e)
+bool lite_err(sqlite3 *db, int rc, const char *doing, struct err *e)
 {
 	enum err_kind kind;
 
@@ -206,8 +197,7 @@ static bool row(sqlite3_stmt *s, const struct table *t, struct arena *a, struct 
 
 /* ---- connections ---- */
 
-/* Runs a pragma or definition; *ret_int (may be NULL) gets the first column of its row. */
-static bool run(sqlite3 *db, const char *sql, int64_t *ret_int, struct err *e)
+bool lite_run(sqlite3 *db, const char *sql, int64_t *ret_int, struct err *e)
 {
 	sqlite3_stmt *s = NULL;
 	int rc = sqlite3_prepare_v2(db, sql, -1, &s, NULL);
@@ -246,7 +236,22 @@ static bool set_wal(sqlite3 *db, struct err *e)
 	return ok;
 }
 
-static sqlite3 *connect(const struct lite *l, struct err *e)
+bool lite_path(char ret[PATH_MAX], struct slice path, struct err *e)
+{
+	size_t at = 0;
+
+	if (!path.n || path.n + 3 > PATH_MAX || memchr(path.p, 0, path.n))
+		return err_set(e, ERR_INPUT, "database: not a path");
+	if (path.p[0] != '/') {
+		memcpy(ret, "./", 2);
+		at = 2;
+	}
+	memcpy(ret + at, path.p, path.n);
+	ret[at + path.n] = 0;
+	return true;
+}
+
+sqlite3 *lite_connect(const struct lite *l, struct err *e)
 {
 	sqlite3 *db = NULL;
 	int rc = sqlite3_open_v2(
@@ -260,10 +265,10 @@ static sqlite3 *connect(const struct lite *l, struct err *e)
 		sqlite3_busy_timeout(db, (int)l->busy_ms);
 		sqlite3_db_config(db, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL);
 		sqlite3_db_config(db, SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0, NULL);
-		ok = set_wal(db, e) && run(db, "PRAGMA synchronous=FULL", NULL, e) &&
-		     run(db, "PRAGMA cell_size_check=ON", NULL, e) &&
-		     run(db, "PRAGMA mmap_size=0", NULL, e) &&
-		     run(db, "PRAGMA temp_store=MEMORY", NULL, e);
+		ok = set_wal(db, e) && lite_run(db, "PRAGMA synchronous=FULL", NULL, e) &&
+		     lite_run(db, "PRAGMA cell_size_check=ON", NULL, e) &&
+		     lite_run(db, "PRAGMA mmap_size=0", NULL, e) &&
+		     lite_run(db, "PRAGMA temp_store=MEMORY", NULL, e);
 	}
 	if (!ok) {
 		sqlite3_close(db);
@@ -275,7 +280,7 @@ static sqlite3 *connect(const struct lite *l, struct err *e)
 /* Makes the file with its mode before SQLite sees it (which gives the log the same one), or
  * judges the one that is there. lstat(), not open(): closing a descriptor of our own would drop
  * the locks that another connection of this process holds on the file. */
-static bool file_ready(const char *path, struct err *e)
+bool lite_file_ready(const char *path, struct err *e)
 {
 	struct stat st;
 	AUTO_FD fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
@@ -307,7 +312,8 @@ static bool apply(sqlite3 *db, const struct change *c, struct err *e)
 	buf_init(&sql, SQL_MAX);
 	sql_change(&sql, c);
 	buf_addc(&sql, 0);
-	ok = sql.failed ? err_set(e, ERR_LATER, "database: no memory") : run(db, sql.p, NULL, e);
+	ok = sql.failed ? err_set(e, ERR_LATER, "database: no memory")
+			: lite_run(db, sql.p, NULL, e);
 	buf_done(&sql);
 	return ok;
 }
@@ -376,14 +382,15 @@ static bool migrate(sqlite3 *db, const struct schema *const *schemas, size_t n, 
 
 	if (!have)
 		return err_set(e, ERR_LATER, "database: no memory");
-	ok = run(db, "BEGIN IMMEDIATE", NULL, e) && run(db, "PRAGMA application_id", &id, e) &&
-	     run(db, "SELECT count(*) FROM sqlite_schema", &objects, e);
+	ok = lite_run(db, "BEGIN IMMEDIATE", NULL, e) &&
+	     lite_run(db, "PRAGMA application_id", &id, e) &&
+	     lite_run(db, "SELECT count(*) FROM sqlite_schema", &objects, e);
 	if (ok && id == 0 && objects == 0) {
 		struct change first = { CHANGE_CREATE_TABLE, &version_table, { 0 } };
 		char set_id[64];
 
 		snprintf(set_id, sizeof(set_id), "PRAGMA application_id=%d", APPLICATION_ID);
-		ok = run(db, set_id, NULL, e) && apply(db, &first, e);
+		ok = lite_run(db, set_id, NULL, e) && apply(db, &first, e);
 	} else if (ok && id != APPLICATION_ID) {
 		ok = err_set(e, ERR_DAMAGED, "database: the file belongs to another program");
 	}
@@ -391,7 +398,7 @@ static bool migrate(sqlite3 *db, const struct schema *const *schemas, size_t n, 
 	for (size_t i = 0; i < n && ok; i++)
 		if (have[i] < schemas[i]->n)
 			ok = migrate_one(db, schemas[i], have[i], e);
-	ok = ok && run(db, "COMMIT", NULL, e);
+	ok = ok && lite_run(db, "COMMIT", NULL, e);
 	free(have);
 	return ok;
 }
@@ -402,7 +409,6 @@ static struct store *lite_open(const struct store_conf *conf, const struct schem
 			       size_t n, struct err *e)
 {
 	struct lite *l = calloc(1, sizeof(*l));
-	size_t at = 0;
 	sqlite3 *db;
 	bool ok;
 
@@ -413,19 +419,11 @@ static struct store *lite_open(const struct store_conf *conf, const struct schem
 	l->busy_ms = store_busy_ms(conf);
 	if (l->busy_ms > INT_MAX)
 		l->busy_ms = INT_MAX;
-	if (!conf->path.n || conf->path.n + 3 > sizeof(l->path) ||
-	    memchr(conf->path.p, 0, conf->path.n)) {
-		err_set(e, ERR_INPUT, "database: not a path");
+	if (!lite_path(l->path, conf->path, e)) {
 		free(l);
 		return NULL;
 	}
-	/* SQLite gives names like ":memory:" and "file:x" a meaning; a path never has one. */
-	if (conf->path.p[0] != '/') {
-		memcpy(l->path, "./", 2);
-		at = 2;
-	}
-	memcpy(l->path + at, conf->path.p, conf->path.n);
-	db = file_ready(l->path, e) ? connect(l, e) : NULL;
+	db = lite_file_ready(l->path, e) ? lite_connect(l, e) : NULL;
 	ok = db && migrate(db, schemas, n, e);
 	if (db && !ok)
 		err_in(e, l->path);
@@ -463,7 +461,7 @@ static struct store_handle *lite_attach(struct store *s, struct err *e)
 		err_set(e, ERR_LATER, "database: no memory");
 		return NULL;
 	}
-	h->db = connect((struct lite *)s, e);
+	h->db = lite_connect((struct lite *)s, e);
 	if (h->db && prepare_text(h->db, "BEGIN", &h->begin_read, e) &&
 	    prepare_text(h->db, "BEGIN IMMEDIATE", &h->begin_write, e) &&
 	    prepare_text(h->db, "COMMIT", &h->commit, e) &&
@@ -662,4 +660,5 @@ const struct store_backend store_sqlite = {
 	.remove = lite_remove,
 	.get = lite_get,
 	.scan = lite_scan,
+	.copy = lite_copy,
 };

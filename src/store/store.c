@@ -289,3 +289,9 @@ bool store_scan(struct store_handle *h, const struct table *t, const struct val 
 			h->store->backend->scan(h, t, prefix, n_prefix, after, limit, a, ret, &got),
 			&got, e);
 }
+
+bool store_copy(struct store_handle *h, struct slice to, struct err *e)
+{
+	MUST(h->tx == TX_NONE);
+	return h->store->backend->copy(h, to, e);
+}

@@ -127,6 +127,7 @@ struct store_backend {
 	bool (*scan)(struct store_handle *, const struct table *, const struct val *prefix,
 		     size_t n_prefix, const struct val *after, size_t limit, struct arena *,
 		     struct rows *ret, struct err *);
+	bool (*copy)(struct store_handle *, struct slice to, struct err *);
 };
 
 extern const struct store_backend store_sqlite;
@@ -185,5 +186,11 @@ bool store_get(struct store_handle *, const struct table *, const struct val *ke
 bool store_scan(struct store_handle *, const struct table *, const struct val *prefix,
 		size_t n_prefix, const struct val *after, size_t limit, struct arena *,
 		struct rows *ret, struct err *e);
+
+/* The whole database as it is now into a new file, mode 0600, synced; writers go on meanwhile.
+ * Outside any transaction. ERR_CONFLICT: the file exists. ERR_INPUT: the engine has no file. */
+bool store_copy(struct store_handle *, struct slice to, struct err *e);
+/* The same of a file that no store of this process has open, in whatever version it is. */
+bool store_copy_file(struct slice from, struct slice to, struct err *e);
 
 #endif
