@@ -287,7 +287,7 @@ void sites_sweep(struct sites *s, uint64_t now_ms)
 {
 	for (unsigned i = 0; i < SWEEP && s->oldest && s->oldest->until_ms <= now_ms; i++)
 		forget(s, s->oldest);
-	for (unsigned i = 0; i < SWEEP && s->first; i++) {
+	for (size_t i = 0, n = s->n < SWEEP ? s->n : SWEEP; i < n; i++) {
 		struct site *site = s->first;
 
 		if (!needed(site, now_ms)) {

@@ -8,6 +8,7 @@
 #include "ops/clock.h"
 #include "serve/capture.h"
 #include "serve/deliver.h"
+#include "serve/mx.h"
 #include "serve/server.h"
 #include "serve/smtp_out.h"
 
@@ -462,4 +463,35 @@ void smtp_out_shutdown(struct site *site)
 void smtp_out_abort(struct site *site)
 {
 	(void)site;
+}
+
+/* -- there are no mail exchangers -- */
+
+struct mx *mx_new(struct deliver *d)
+{
+	static char none;
+
+	(void)d;
+	return (struct mx *)(void *)&none;
+}
+
+void mx_free(struct mx *mx)
+{
+	(void)mx;
+}
+
+bool mx_start(struct mx *mx, struct site *site)
+{
+	(void)mx, (void)site;
+	return false;
+}
+
+void mx_hurry(struct mx *mx)
+{
+	(void)mx;
+}
+
+void mx_shutdown(struct mx *mx)
+{
+	(void)mx;
 }
