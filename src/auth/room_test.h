@@ -3,5 +3,6 @@
 #define AUTH_ROOM_TEST_H
 
 int authlog_tests(void);
+int gate_tests(void);
 
 #endif

@@ -208,7 +208,7 @@ static struct tags tags_of(const struct limiter *l, const struct limiter_who *wh
 	};
 }
 
-static bool allowed(const struct limiter *l, const unsigned char address[16])
+bool limiter_allows(const struct limiter *l, const unsigned char address[16])
 {
 	for (size_t i = 0; i < l->conf.n_allow; i++)
 		if (net_has(&l->conf.allow[i], address))
@@ -267,7 +267,7 @@ bool limiter_trusts(struct limiter *l, const unsigned char address[16], uint64_t
 {
 	const struct slot *s;
 
-	if (allowed(l, address))
+	if (limiter_allows(l, address))
 		return true;
 	s = find(l, tag_of(l, ADDRESS, slice(address, 16)));
 	return s && good_now(l, s, now_ms);
@@ -293,7 +293,7 @@ struct limiter_verdict limiter_look(struct limiter *l, const struct limiter_who 
 {
 	struct tags t;
 
-	if (allowed(l, who->address))
+	if (limiter_allows(l, who->address))
 		return (struct limiter_verdict){ 0 };
 	t = tags_of(l, who);
 	return look(l, &t, limiter_trusts(l, who->address, now_ms), now_ms);
@@ -360,7 +360,7 @@ struct limiter_verdict limiter_failed(struct limiter *l, const struct limiter_wh
 	struct tags t;
 	bool trusted;
 
-	if (allowed(l, who->address))
+	if (limiter_allows(l, who->address))
 		return (struct limiter_verdict){ 0 };
 	t = tags_of(l, who);
 	trusted = limiter_trusts(l, who->address, now_ms);
@@ -387,7 +387,7 @@ void limiter_good(struct limiter *l, const struct limiter_who *who, uint64_t now
 {
 	struct slot *s;
 
-	if (allowed(l, who->address))
+	if (limiter_allows(l, who->address))
 		return;
 	s = make(l, tag_of(l, ADDRESS, slice(who->address, 16)), now_ms);
 	if (now_ms / 1000 > s->good_s)

@@ -79,7 +79,9 @@ struct limiter_verdict limiter_failed(struct limiter *, const struct limiter_who
 /* It was right. */
 void limiter_good(struct limiter *, const struct limiter_who *, uint64_t now_ms);
 
-/* Allowed by name, or authenticated well recently: no ban holds it. */
+/* Allowed by name. */
+bool limiter_allows(const struct limiter *, const unsigned char address[16]);
+/* That, or authenticated well recently: the limiter's bans do not hold it. */
 bool limiter_trusts(struct limiter *, const unsigned char address[16], uint64_t now_ms);
 
 struct limiter_count limiter_count(const struct limiter *);
