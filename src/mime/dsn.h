@@ -20,9 +20,6 @@
 
 #define DSN_TEXT 512u        /* bytes of a reply that are quoted */
 #define DSN_HEAD (64u << 10) /* of the returned head; whole fields only */
-#define DSN_MORE                                                                                   \
-	(256u << 10) /* what a notice may add to the returned message, at 1,000 recipients         \
-			in hand a good deal less */
 
 enum dsn_action {
 	DSN_FAILED,
