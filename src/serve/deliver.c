@@ -1,6 +1,5 @@
 #include "ops/clock.h"
 #include "ops/log.h"
-#include "ops/metrics.h"
 #include "serve/capture.h"
 #include "serve/deliver_impl.h"
 #include "serve/from_conf.h"
@@ -8,11 +7,7 @@
 #include "serve/smtp_out.h"
 
 #include <stdlib.h>
-#include <unistd.h>
 
-/* A message in memory, at most; and deliveries looked at when a site fails. */
-#define LOAD_MAX (160u << 20)
-#define CHARGED  16
 /* While lookups are short, so often those that take long are looked at. */
 #define HURRY_MS 250
 
@@ -141,123 +136,6 @@ void deliver_unreadable(struct deliver *d, const struct spool_ticket *t, const s
 	(void)d;
 	log_event(e->kind == ERR_DAMAGED ? LOG_SPOOL_DAMAGED : LOG_MESSAGE_UNREADABLE,
 		  F_ID("id", t->id), F_U64("account", t->account), F_CSTR("reason", e->text));
-}
-
-/* A delivery that is charged with its site's failure. */
-struct charge {
-	struct job job;
-	struct deliver *deliver;
-	struct site *site;
-	int code;
-	struct spool_ticket ticket;
-	struct arena arena;
-	struct spool_message message;
-	struct err error;
-	bool loaded;
-	struct slice reason, remote;
-};
-
-static void charge_run(struct job *job, void *ctx)
-{
-	struct charge *c = (struct charge *)(void *)job;
-	struct server *s = c->deliver->home->server;
-
-	(void)ctx;
-	c->loaded =
-	    s->spool_backend->load(s->spool, c->ticket.id, &c->arena, &c->message, &c->error);
-	if (c->loaded && c->message.content.fd >= 0)
-		close(c->message.content.fd);
-}
-
-static void charge_done(struct job *job)
-{
-	struct charge *c = (struct charge *)(void *)job;
-	struct deliver *d = c->deliver;
-	struct spool_envelope *env = &c->message.envelope;
-	struct outcome_answer *answers =
-	    c->loaded ? ARENA_ARRAY(&c->arena, struct outcome_answer, env->n_rcpts) : NULL;
-	struct deliver_facts f = { .route = c->site->route, .remote = c->remote };
-	size_t n = 0;
-
-	d->attempts--;
-	c->site->charged--;
-	for (uint32_t i = 0; answers && i < env->n_rcpts; i++)
-		if (env->rcpts[i].delivery == c->ticket.delivery &&
-		    env->rcpts[i].state == RCPT_PENDING)
-			answers[n++] = (struct outcome_answer){ .rcpt = i,
-								.code = c->code,
-								.text = c->reason };
-	if (!c->loaded && c->error.kind != ERR_LATER)
-		deliver_unreadable(d, &c->ticket, &c->error);
-	else if (!n)
-		d->home->server->spool_backend->release(d->home->server->spool, &c->ticket,
-							clock_steady_ms() + 60000);
-	else
-		deliver_settle(d, &c->ticket, env, answers, n, &f);
-	arena_done(&c->arena);
-	free(c);
-	deliver_wake(d);
-}
-
-static void charge(struct deliver *d, struct site *site, const struct spool_ticket *t,
-		   struct slice remote, int code, struct slice reason)
-{
-	struct server *s = d->home->server;
-	struct charge *c = calloc(1, sizeof *c);
-
-	if (c) {
-		c->job =
-		    (struct job){ .run = charge_run, .done = charge_done, .home = d->home->loop };
-		c->deliver = d;
-		c->site = site;
-		c->code = code;
-		c->ticket = *t;
-		arena_init(&c->arena, LOAD_MAX);
-		c->reason = arena_dup(&c->arena, reason);
-		c->remote = arena_dup(&c->arena, remote);
-		d->attempts++;
-		site->charged++;
-		if (lane_post(s->files, &c->job))
-			return;
-		site->charged--;
-		d->attempts--;
-		arena_done(&c->arena);
-		free(c);
-	}
-	s->spool_backend->release(s->spool, t, clock_steady_ms() + 60000);
-}
-
-void deliver_site_failed(struct deliver *d, struct site *site, struct slice remote,
-			 struct slice reason)
-{
-	struct server *s = d->home->server;
-	uint64_t now = clock_steady_ms();
-	struct spool_ticket taken[CHARGED];
-	size_t n = 0;
-
-	metrics_add(M_ATTEMPTS, metrics_word(LABEL_ATTEMPT, S("site_failed")), 0, 1);
-	while (n < CHARGED && schedule_take(d->schedule, site, now, &taken[n]))
-		n++;
-	for (size_t i = 0; i < n; i++)
-		if (i == 0 || retry_expired(taken[i].accepted_ms, now, &d->retry))
-			charge(d, site, &taken[i], remote, 0, reason);
-		else
-			s->spool_backend->release(s->spool, &taken[i], now);
-	schedule_site_failed(d->schedule, site, now, deliver_random32(), reason);
-}
-
-void deliver_site_refused(struct deliver *d, struct site *site, int code, struct slice text)
-{
-	struct spool_ticket t;
-
-	for (size_t n = 0; n < CHARGED && schedule_take(d->schedule, site, clock_steady_ms(), &t);
-	     n++)
-		charge(d, site, &t, site->name, code, text);
-}
-
-void deliver_site_rests(struct deliver *d, struct site *site, struct slice reason)
-{
-	schedule_site_failed(d->schedule, site, clock_steady_ms(), deliver_random32(), reason);
 }
 
 static struct retry_config retry_of(const struct conf *c)

@@ -39,6 +39,7 @@ struct deliver_facts {
 	struct slice tls;    /* cipher, or empty */
 	struct slice mta;    /* name of the next hop; empty: none was reached */
 	bool dsn;            /* it offers DSN: what was asked for went along */
+	bool waiting;        /* nothing was attempted: it is due as before, and not logged */
 };
 
 /* Settles a taken delivery: judges the answers, logs attempt and outcome, posts the commit that
@@ -46,8 +47,8 @@ struct deliver_facts {
 void deliver_settle(struct deliver *, const struct spool_ticket *, const struct spool_envelope *,
 		    const struct outcome_answer *, size_t n, const struct deliver_facts *);
 /* The site could not be reached, or takes no mail: backs it off, and charges one waiting delivery
- * (and those whose lifetime is over) with the reason, so that the queue shows it and ends. The
- * others wait untouched. */
+ * (and those whose lifetime is over) with the reason, so that the queue shows it and ends. Senders
+ * who are to know that it takes long are told. The others wait untouched. */
 void deliver_site_failed(struct deliver *, struct site *, struct slice remote, struct slice reason);
 /* Mail to the site fails for good, for a reason of its own: as many of the waiting deliveries as
  * one call may, with this code and text; it is called again for the others. */

@@ -1,6 +1,7 @@
 /* serve/deliver_impl.h -- what the files of handing on share.
  *
- *     deliver.c  what begins when, and a site that cannot be reached
+ *     deliver.c  what begins when
+ *     charge.c   a site that cannot be used
  *     settle.c   an outcome becomes durable
  *     notice.c   the sender is told of it, before */
 #ifndef SERVE_DELIVER_IMPL_H

@@ -120,7 +120,8 @@ static struct notices *keep_attempt(struct settle *s, const struct spool_envelop
 					    .remote = arena_dup(a, f->remote),
 					    .tls = arena_dup(a, f->tls),
 					    .mta = arena_dup(a, f->mta),
-					    .dsn = f->dsn };
+					    .dsn = f->dsn,
+					    .waiting = f->waiting };
 	for (size_t i = 0; !a->failed && i < n; i++) {
 		ns->answers[i] = answers[i];
 		ns->answers[i].text = arena_dup(

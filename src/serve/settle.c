@@ -141,7 +141,7 @@ void settle_log(const struct spool_ticket *t, const struct spool_rcpt *rcpts,
 		const struct outcome_answer *answers, const struct spool_verdict *verdicts,
 		size_t n, const struct deliver_facts *f)
 {
-	for (size_t i = 0; i < n; i++) {
+	for (size_t i = 0; i < n && !f->waiting; i++) {
 		count_outcome(t, verdicts[i].state);
 		log_event(LOG_OUTCOME, F_ID("id", t->id), F_U64("account", t->account),
 			  F_STR("to", rcpts[verdicts[i].rcpt].path),
@@ -181,10 +181,12 @@ static bool prepare(struct settle *s, const struct spool_envelope *env,
 		.next_ms = pending ? outcome_next_ms(t->accepted_ms, now, notice_ms, t->attempts,
 						     &d->retry, deliver_random32())
 				   : 0,
-		.attempted = true,
+		.attempted = !f->waiting,
 		.at_ms = clock_wall_ms(),
 		.remote = arena_dup(&s->arena, f->remote),
 	};
+	if (f->waiting)
+		s->commit.op.next_ms = now;
 	return true;
 }
 

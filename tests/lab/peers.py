@@ -145,10 +145,11 @@ class SmartHost:
 class Scripted:
     """A TCP server that runs talk(file-like Line) once for every connection, in a thread."""
 
-    def __init__(self, talk):
+    def __init__(self, talk, port=0):
         self.talk, self.errors, self.sessions = talk, [], 0
         self.sock = socket.socket()
-        self.sock.bind(("127.0.0.1", 0))
+        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self.sock.bind(("127.0.0.1", port))
         self.sock.listen(64)
         self.port = self.sock.getsockname()[1]
         self.live, self.ended = [], False

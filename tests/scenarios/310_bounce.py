@@ -262,6 +262,38 @@ def test_a_dead_site_ends_lives_too(lab):
     check("Remote-MTA" not in g, "nobody was reached", g)
 
 
+def test_a_dead_site_ends_many_lives_at_once(lab):
+    """However many wait there, and however rarely the site is tried."""
+    h = Hop(lab, options={"retry": {**QUICK, "first": "1500ms", "max": "1500ms", "lifetime": "1s"}})
+    h.peer.stop()
+    with h.s.login() as c:
+        for i in range(60):
+            reply(c.message(h.s.sender, f"a{i}@example.com", f"From: {h.s.sender}\r\n\r\nhi\r\n"), "250 *")
+    told = [g["Final-Recipient"] for n in h.notices(60) for g in n.groups]
+    equal(len(set(told)), 60, "each")
+    tries = len(h.s.events("attempt", result="failed"))
+    check(tries <= 4, "the site was tried a few times only", tries, h.s.events("attempt"))
+
+
+def test_a_dead_site_and_a_delay(lab):
+    """Those who asked are told; nothing is attempted for it, and all is due when the site is back."""
+    h = Hop(lab, options={"retry": {**QUICK, "first": "300ms", "max": "300ms"},
+                          "bounce": {"delay_notice": "100ms"}})
+    port = h.peer.port
+    h.peer.stop()
+    ids = [h.send([f"<a{i}@example.com> NOTIFY=DELAY,FAILURE", f"<b{i}@example.com>"]) for i in range(8)]
+    h.s.wait_event("notice", kind="delayed", result="queued", count=8)
+    h.s.wait_captured(8)
+    tries = [max(r["attempts"] for r in h.s.ctl("queue", "show", i)["recipients"]) for i in ids]
+    check(sum(t == 0 for t in tries) >= 4, "most were never attempted", tries)
+    seen = len(h.s.events("attempt"))
+    wait_for("more failures", 10, lambda: len(h.s.events("attempt")) > seen + 2)
+    h.peer = lab.peer("scripted", h.talk, port)
+    told = [g["Final-Recipient"].split("; ")[1] for n in h.notices(8) for g in n.groups]
+    equal(sorted(told), [f"a{i}@example.com" for i in range(8)], "each once, and nobody else")
+    equal(len(h.got), 8, "delivered")
+
+
 def test_addresses_in_utf8(lab):
     h = Hop(lab, capture=("shop.example",))
     h.send(["<no-j\u00fcrgen@example.com> ORCPT=utf-8;no-j\\x{FC}@example.com"], " SMTPUTF8",
