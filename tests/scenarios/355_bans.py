@@ -1,11 +1,14 @@
 """fail2ban and CrowdSec read the log: real failed logins, each form, and names that try to look like
 somebody else's."""
+import concurrent.futures
 import os
+import re
 import shutil
 import subprocess
 
 from lab import paths, raw, tree
 from lab.lab import check, equal, reply, Skip
+from lab.peers import free_ports
 
 FAIL2BAN = os.path.join(paths.ROOT, "packaging/fail2ban")
 # Nobody's: what clients claim, in every field they have.
@@ -135,3 +138,91 @@ def test_jail(lab):
     for part in ("'signet'", "127.0.0.0/8", "_SYSTEMD_UNIT=signet.service", "wrong_secret",
                  "25,465,587,2525"):
         check(part in out, part, out[-3000:])
+
+
+# -- CrowdSec --
+
+CROWDSEC_CONF = """common: {{log_media: stdout, daemonize: false, log_dir: {dir}, working_dir: {dir}}}
+config_paths:
+  config_dir: {dir}/etc/
+  data_dir: {dir}/data/
+  simulation_path: {dir}/etc/simulation.yaml
+  hub_dir: {hub}/
+  index_path: {hub}/.index.json
+crowdsec_service: {{acquisition_path: {dir}/etc/acquis.yaml, parser_routines: 1}}
+cscli: {{output: human}}
+db_config: {{type: sqlite, db_path: {dir}/data/crowdsec.db}}
+api:
+  client: {{credentials_path: {dir}/etc/credentials.yaml}}
+  server:
+    listen_uri: 127.0.0.1:{port}
+    profiles_path: {dir}/etc/profiles.yaml
+    console_path: {dir}/etc/console.yaml
+"""
+
+
+class CrowdSec:
+    """The real program over one file, with our parser and scenario and its own for syslog."""
+
+    def __init__(self, lab):
+        try:
+            base = tree.files("crowdsec", "crowdsec", "usr/bin", "usr/share/crowdsec", "etc/crowdsec")
+        except tree.Unavailable as e:
+            raise Skip(str(e)) from None
+        self.bin, self.dir = f"{base}/usr/bin", lab.make_dir("crowdsec")
+        hub, etc, ours = f"{base}/usr/share/crowdsec/hub", f"{self.dir}/etc", \
+            os.path.join(paths.ROOT, "packaging/crowdsec")
+        shutil.copytree(f"{base}/etc/crowdsec", etc)
+        shutil.copytree(ours, etc, dirs_exist_ok=True)
+        shutil.copy(f"{ours}/acquis.d/signet.yaml", f"{etc}/acquis.yaml")
+        for stage, name in (("s00-raw", "syslog-logs"), ("s02-enrich", "dateparse-enrich")):
+            os.makedirs(f"{etc}/parsers/{stage}", exist_ok=True)
+            shutil.copy(f"{hub}/parsers/{stage}/crowdsecurity/{name}.yaml", f"{etc}/parsers/{stage}/")
+        os.makedirs(f"{self.dir}/data")
+        open(f"{etc}/console.yaml", "w", encoding="utf-8").close()
+        self.conf, port = f"{self.dir}/config.yaml", free_ports(1)[0]
+        with open(self.conf, "w", encoding="utf-8") as f:
+            f.write(CROWDSEC_CONF.format(dir=self.dir, hub=hub, port=port))
+        with open(f"{etc}/credentials.yaml", "w", encoding="utf-8") as f:
+            f.write(f"url: http://127.0.0.1:{port}\nlogin: none\npassword: none\n")
+        self.run("cscli", "machines", "add", "lab", "--password", "lab", "-f",
+                 f"{etc}/credentials.yaml", "-u", f"http://127.0.0.1:{port}")
+
+    def run(self, program, *args):
+        p = subprocess.run([f"{self.bin}/{program}", "-c", self.conf, *args], cwd=self.dir, check=False,
+                           env={"PATH": os.environ["PATH"], "HOME": self.dir}, timeout=100,
+                           stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        out = p.stdout.decode("utf-8", "replace")
+        equal(p.returncode, 0, out[-3000:])
+        return out
+
+    def performed(self, log, kind):
+        """The addresses that overflow."""
+        out = self.run("crowdsec", "-dsn", f"file://{log}", "-type", kind, "-no-capi", "-info")
+        return sorted(set(re.findall(r"Ip (\S+) performed 'signet/signet-bf'", out))), out
+
+
+def test_crowdsec(lab):
+    """More than ten wrong logins in a row are an attack; a revoked key's are none."""
+    s = lab.signet({"limits": {"auth_failures": 0, "errors": 0, "commands": 0}},
+                   stderr=open(os.path.join(lab.make_dir("log"), "log"), "wb"))
+    guess(s, "127.0.0.3", 3)
+    guess(s, "127.0.0.4", 2)                            # eight
+    for _ in range(2):
+        pretend(s, "127.0.0.5")
+    s.run("key", "revoke", s.key_id)
+    with raw.Raw(s.port("tls"), source="127.0.0.7", implicit=True) as c:
+        c.ehlo()
+        for _ in range(15):
+            reply(c.auth(s.key), "535 *")
+    s.stop()
+    s.stderr_to.close()
+    log = s.stderr_to.name
+    with open(log, encoding="utf-8") as f, open(f"{log}.syslog", "w", encoding="utf-8") as out:
+        out.writelines(f"Nov 26 04:00:00 host signet[123]: {x}" for x in f)
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        both = [pool.submit(CrowdSec(lab).performed, *x)
+                for x in ((log, "signet"), (f"{log}.syslog", "syslog"))]
+    for one in both:
+        who, said = one.result()
+        equal(who, ["127.0.0.3", "127.0.0.5"], said[-3000:])
