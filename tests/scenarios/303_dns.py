@@ -16,7 +16,7 @@ BELOW = ".bad.example"
 
 
 def slow(q):
-    time.sleep(1.5)
+    time.sleep(0.5)
     return q.reply([dns.mx(q.wire, 10, "mx0.good.example")])
 
 
@@ -63,7 +63,7 @@ TABLE = {
     "cname-loop": (lambda q: q.reply([dns.cname(q.wire, "cname-loop2" + BELOW)]), "waits"),
     "bogus": (None, "waits"),       # NSD's, signed by nobody
     "host-servfail": (lambda q: q.reply([dns.mx(q.wire, 10, "h.servfail" + BELOW)]), "waits"),
-    # "host-short": (lambda q: q.reply([dns.mx(q.wire, 10, "h.short" + BELOW)]), "waits"),
+    "host-short": (lambda q: q.reply([dns.mx(q.wire, 10, "h.short" + BELOW)]), "waits"),
     "hosts-1000": (hosts(1000), "delivered"),
     "slow": (slow, "delivered"),
     # No host has such a name, and the domain's own server says it: that is for good.
