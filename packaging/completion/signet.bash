@@ -6,14 +6,14 @@ _signet() {
 	for ((i = 1; i < COMP_CWORD; i++)); do
 		word=${COMP_WORDS[i]}
 		case "$word" in
-		--config|--socket|--data|--hostname|--account|--name|--scope|--expires|--state|--destination|--limit|--from|--to|--subject|--text|--host|--port|--key-file) ((i++)) ;;
+		--config|--socket|--data|--hostname|--account|--name|--scope|--expires|--state|--destination|--limit|--from|--to|--subject|--text|--host|--port|--spool|--expect|--key-file) ((i++)) ;;
 		-*|=) ;;
 		*) if [ -z "$first" ]; then first=$word
 		   elif [ -z "$second" ]; then second=$word
 		   fi ;;
 		esac
 	done
-	firsts='help serve init config spool send status health metrics account key domain queue'
+	firsts='help serve init config spool backup restore send status health metrics reload account key domain queue'
 	case "$first" in
 	help) seconds='man bash zsh fish' ;;
 	config) seconds='check dump table man' ;;
@@ -23,24 +23,27 @@ _signet() {
 	domain) seconds='add list remove' ;;
 	queue) seconds='list show count damaged' ;;
 	esac
-	options=' --config --socket --json --account --name --scope --expires --import --verified --subdomains --state --destination --limit'
+	options=' --config --socket --json --data --account --name --scope --expires --import --verified --subdomains --state --destination --limit'
 	case "$first" in
 	serve) options="$options" ;;
-	init) options="$options --data --hostname --demo" ;;
+	init) options="$options --hostname --demo" ;;
 	config) options="$options" ;;
 	spool) options="$options" ;;
+	backup) options="$options --with-secrets" ;;
+	restore) options="$options --spool --expect --deliver" ;;
 	send) options="$options --from --to --subject --text --host --port --key-file" ;;
 	status) options="$options" ;;
 	health) options="$options" ;;
 	metrics) options="$options" ;;
+	reload) options="$options" ;;
 	account) options="$options" ;;
 	key) options="$options" ;;
 	domain) options="$options" ;;
 	queue) options="$options" ;;
 	esac
 	case "$prev" in
-	--config|--socket|--data|--key-file) compopt -o filenames 2>/dev/null; COMPREPLY=($(compgen -f -- "$cur")); return ;;
-	--config|--socket|--data|--hostname|--account|--name|--scope|--expires|--state|--destination|--limit|--from|--to|--subject|--text|--host|--port|--key-file) return ;;
+	--config|--socket|--data|--spool|--key-file) compopt -o filenames 2>/dev/null; COMPREPLY=($(compgen -f -- "$cur")); return ;;
+	--config|--socket|--data|--hostname|--account|--name|--scope|--expires|--state|--destination|--limit|--from|--to|--subject|--text|--host|--port|--spool|--expect|--key-file) return ;;
 	esac
 	case "$cur" in
 	-*) COMPREPLY=($(compgen -W "$options" -- "$cur")); return ;;
@@ -51,7 +54,7 @@ _signet() {
 		COMPREPLY=($(compgen -W "$seconds" -- "$cur"))
 	else
 		case "$first $second" in
-		'config check'|'config dump'|'spool salvage') compopt -o filenames 2>/dev/null; COMPREPLY=($(compgen -f -- "$cur")) ;;
+		'config check'|'config dump'|'spool salvage'|'backup'|'restore') compopt -o filenames 2>/dev/null; COMPREPLY=($(compgen -f -- "$cur")) ;;
 		esac
 	fi
 }

@@ -15,9 +15,26 @@
 #include "spool/spool.h"
 #include "store/store.h"
 
+#define API_RELOAD_WARNINGS 8
+
+/* What came of the last reload, and what is in use since. */
+struct api_reload {
+	uint64_t at_ms;    /* 0: there was none yet */
+	const char *cause; /* "control", "signal", "certificates" */
+	bool ok;           /* else nothing has changed, for this reason: */
+	enum err_kind kind;
+	char error[sizeof((struct err *)0)->text];
+	uint64_t generation;     /* in use; 1: what the server started with */
+	uint64_t opened, closed; /* addresses, when it entered */
+	char waiting[256]; /* options that are not in effect before a restart: "user, threads" */
+	char warnings[API_RELOAD_WARNINGS][sizeof((struct err *)0)->text];
+	unsigned n_warnings;
+};
+
 struct api_status {
 	uint64_t started_ms, connections, accepted, memory, log_dropped, sites, sites_failing;
 	bool spool_broken, stopping;
+	struct api_reload reload;
 };
 
 /* What a call may use. */
@@ -37,6 +54,7 @@ struct api_call {
 	uint64_t now_ms;
 
 	unsigned status;
+	bool reload; /* a reload is asked for: its verdict is the reply (api_reload_reply) */
 	struct slice content_type; /* static text */
 	struct buf reply; /* JSON mostly; the caller inits it with a ceiling and wipes it: it may
 			     show a key */
@@ -47,5 +65,7 @@ void api_run(struct api_call *);
 /* The same for /healthz, whose answer is not made on a worker: 200 when reason is "ok", else 503.
  */
 void api_health(struct api_call *, const char *reason, struct slice detail);
+/* The reply to a call that asked for a reload. */
+void api_reload_reply(struct api_call *, const struct api_reload *);
 
 #endif

@@ -27,6 +27,12 @@ api_fn api_domain_add, api_domain_list, api_domain_remove;
 api_fn api_backup_begin, api_backup_end;
 api_fn api_queue_list, api_queue_show, api_queue_count, api_queue_damaged;
 
+api_fn api_reload_ask;
+/* Members of an object that is open. */
+void api_reload_show(struct json_out *, const struct api_reload *);
+/* The reply is this error, with the status its kind has. */
+void api_reply_error(struct api_call *, const struct err *);
+
 /* A query parameter in the arena; empty when it is not there. */
 struct slice api_query(struct api_run *, struct slice name);
 /* The same as a number; false: it is none. */

@@ -13,6 +13,7 @@ static const struct endpoint {
 } endpoints[] = {
 	{ { "GET", 3 },    { "/metrics", 8 },                     api_metrics },
 	{ { "GET", 3 },    { "/control/status", 15 },             api_status_show },
+	{ { "POST", 4 },   { "/control/reload", 15 },             api_reload_ask },
 	{ { "GET", 3 },    { "/control/accounts", 17 },           api_account_list },
 	{ { "POST", 4 },   { "/control/accounts", 17 },           api_account_add },
 	{ { "POST", 4 },   { "/control/accounts/*/suspend", 27 }, api_account_suspend },
@@ -102,6 +103,11 @@ void api_health(struct api_call *c, const char *reason, struct slice detail)
 		json_close(&j);
 	}
 	json_close(&j);
+}
+
+void api_reply_error(struct api_call *c, const struct err *e)
+{
+	reply_error(c, status_of(e->kind), e);
 }
 
 static bool run(const struct endpoint *at, struct slice arg, struct api_call *c, struct err *e)

@@ -64,6 +64,7 @@ static const struct command {
 	{ S("status"),          "",        0, 0, false, "what the running server does" },
 	{ S("health"),          "",        0, 0, false, "whether messages can be taken now; exit 75 when not, and why" },
 	{ S("metrics"),         "",        0, 0, false, "print what is counted, as Prometheus reads it" },
+	{ S("reload"),          "",        0, 0, false, "read configuration, certificates and routes anew; says what came of it" },
 	{ S("account add"),     "NAME",    1, 1, false, "make an account" },
 	{ S("account list"),    "",        0, 0, false, "list the accounts" },
 	{ S("account suspend"), "NAME",    1, 1, false, "refuse logins and new mail of an account" },

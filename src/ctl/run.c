@@ -72,6 +72,13 @@ static bool need_account(const struct ctl_args *a, struct err *e)
 	return a->account.n || err_set(e, ERR_INPUT, "--account NAME is needed");
 }
 
+static bool reload(const struct ctl_args *a, struct request *r, struct err *e)
+{
+	(void)a, (void)e;
+	path(r, "POST", "/control/reload", S(""), "");
+	return true;
+}
+
 static bool account_add(const struct ctl_args *a, struct request *r, struct err *e)
 {
 	(void)e;
@@ -268,6 +275,7 @@ static const struct caller {
 	{ { "status", 6 }, status },
 	{ { "health", 6 }, health },
 	{ { "metrics", 7 }, metrics },
+	{ { "reload", 6 }, reload },
 };
 
 /* -- printing -- */
@@ -392,7 +400,9 @@ static int answer(const struct ctl_args *a, unsigned status_code, struct slice b
 	return ctl_exit_code(k);
 }
 
-static int ask(const struct ctl_args *a, const struct request *r, struct slice socket)
+/* wrong: what is wrong with the configuration, or NULL. */
+static int ask(const struct ctl_args *a, const struct request *r, struct slice socket,
+	       const struct err *wrong)
 {
 	struct fetch_request f = { .method = r->method,
 				   .unix_socket = socket,
@@ -407,6 +417,8 @@ static int ask(const struct ctl_args *a, const struct request *r, struct slice s
 
 	if (!fetch_request(&f, &code, &body, &e)) {
 		buf_done(&body);
+		if (wrong)
+			return complain(EXIT_CONFIG, wrong->text);
 		fprintf(stderr, "signet: %s; is the server running?\n", e.text);
 		return EXIT_UNREACHED;
 	}
@@ -425,16 +437,19 @@ int ctl_run(struct slice command, const struct ctl_args *a)
 	const char *config = a->config.n ? a->config.p : DEFAULT_CONFIG;
 	const struct conf *conf = NULL;
 	struct request r = { .method = "GET" };
-	struct err e = { 0 };
+	struct err e = { 0 }, wrong = { 0 };
+	struct buf socket;
 	int rc = EXIT_USAGE;
 
 	buf_init(&r.path, 8192);
 	buf_init(&r.body, 65536);
+	buf_init(&socket, 4096);
 	json_begin(&r.json, &r.body);
+	buf_add(&socket, a->socket);
 	if (!a->socket.n) {
-		conf = conf_read(config, &e);
-		if (!conf)
-			return complain(EXIT_CONFIG, e.text);
+		conf = conf_read(config, &wrong);
+		/* The server that runs may be asked all the same. */
+		conf_peek_socket(config, &socket);
 	}
 	for (size_t i = 0; i < sizeof callers / sizeof *callers; i++)
 		if (slice_eq(callers[i].name, command)) {
@@ -443,10 +458,14 @@ int ctl_run(struct slice command, const struct ctl_args *a)
 			else if (r.path.failed || r.body.failed)
 				rc = complain(EXIT_USAGE, "the arguments are too long");
 			else
-				rc = ask(a, &r, a->socket.n ? a->socket : conf->control_socket);
+				rc = ask(a, &r, buf_slice(&socket), wrong.kind ? &wrong : NULL);
 		}
+	/* What was loaded is the matter, not what was sent. */
+	if (slice_eq(command, S("reload")) && (rc == EXIT_INPUT || rc == EXIT_REFUSED))
+		rc = EXIT_CONFIG;
 	buf_done(&r.path);
 	buf_wipe(&r.body);
+	buf_done(&socket);
 	conf_free(conf);
 	return rc;
 }

@@ -20,8 +20,8 @@ struct listener {
 	int fd;
 	struct loop_io io;
 	struct loop_timer rest;
-	bool started;
-	char path[108]; /* of a Unix socket */
+	bool started, watched; /* it should accept; its descriptor is known to the loop */
+	char path[108];        /* of a Unix socket */
 	void (*accepted)(void *arg, int fd);
 	void *arg;
 };
@@ -159,13 +159,21 @@ void listener_close(struct listener *l)
 	free(l);
 }
 
+static int accept_one(struct listener *l)
+{
+	int fd = accept4(l->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC), one = 1;
+
+	if (fd >= 0 && !l->path[0])
+		setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+	return fd;
+}
+
 static void on_ready(void *arg)
 {
 	struct listener *l = arg;
-	int one = 1;
 
 	for (int i = 0; i < ACCEPT_TURN && l->started; i++) {
-		int fd = accept4(l->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+		int fd = accept_one(l);
 
 		if (fd < 0) {
 			if (errno == EINTR || errno == ECONNABORTED)
@@ -178,8 +186,6 @@ static void on_ready(void *arg)
 			}
 			return;
 		}
-		if (!l->path[0])
-			setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
 		l->accepted(l->arg, fd);
 	}
 }
@@ -188,23 +194,35 @@ static void on_rest(void *arg)
 {
 	struct listener *l = arg;
 
-	loop_io_want(&l->io, true, false);
+	l->watched = l->watched || loop_io_init(&l->io, l->rest.loop, l->fd, on_ready, l);
+	if (l->watched)
+		loop_io_want(&l->io, true, false);
 	/* It cannot be watched now: a listener that stays deaf is worse than a late one. */
-	if (!l->io.watched)
+	if (!l->watched || !l->io.watched)
 		loop_timer_set(&l->rest, REST_MS);
 }
 
-bool listener_start(struct listener *l, struct loop *loop, void (*accepted)(void *arg, int fd),
+void listener_start(struct listener *l, struct loop *loop, void (*accepted)(void *arg, int fd),
 		    void *arg)
 {
 	l->accepted = accepted;
 	l->arg = arg;
-	loop_timer_init(&l->rest, loop, on_rest, l);
-	if (!loop_io_init(&l->io, loop, l->fd, on_ready, l))
-		return false;
 	l->started = true;
+	loop_timer_init(&l->rest, loop, on_rest, l);
 	on_rest(l);
-	return true;
+}
+
+void listener_drain(struct listener *l)
+{
+	/* Who connects without end is not waited for. */
+	for (int i = 0; i < BACKLOG && l->started; i++) {
+		int fd = accept_one(l);
+
+		if (fd < 0 && errno != EINTR && errno != ECONNABORTED)
+			return;
+		if (fd >= 0)
+			l->accepted(l->arg, fd);
+	}
 }
 
 void listener_stop(struct listener *l)
@@ -213,7 +231,9 @@ void listener_stop(struct listener *l)
 		return;
 	l->started = false;
 	loop_timer_cancel(&l->rest);
-	loop_io_done(&l->io);
+	if (l->watched)
+		loop_io_done(&l->io);
+	l->watched = false;
 }
 
 uint16_t listener_port(const struct listener *l)
@@ -228,4 +248,25 @@ uint16_t listener_port(const struct listener *l)
 	if (at.ss_family == AF_INET6)
 		return ntohs(((struct sockaddr_in6 *)(void *)&at)->sin6_port);
 	return 0;
+}
+
+bool listener_is_at(const struct listener *l, struct slice address)
+{
+	struct sockaddr_storage at = { 0 }, asked = { 0 };
+	const struct sockaddr_in *a4 = (const void *)&at, *b4 = (const void *)&asked;
+	const struct sockaddr_in6 *a6 = (const void *)&at, *b6 = (const void *)&asked;
+	socklen_t n = sizeof at, asked_n = 0;
+
+	if (l->path[0] || !parse(address, &asked, &asked_n, NULL) ||
+	    getsockname(l->fd, (struct sockaddr *)&at, &n) || at.ss_family != asked.ss_family)
+		return false;
+	if (at.ss_family == AF_INET)
+		return a4->sin_port == b4->sin_port && a4->sin_addr.s_addr == b4->sin_addr.s_addr;
+	return a6->sin6_port == b6->sin6_port &&
+	       !memcmp(&a6->sin6_addr, &b6->sin6_addr, sizeof a6->sin6_addr);
+}
+
+bool listener_give(const struct listener *l, uid_t uid, gid_t gid)
+{
+	return !fchown(l->fd, uid, gid) && (!l->path[0] || !lchown(l->path, uid, gid));
 }

@@ -8,6 +8,7 @@
 
 #include <confuse.h>
 #include <errno.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -29,12 +30,14 @@ struct reading {
 	bool section_seen[SECTIONS];
 	int end_line, error_line;
 	bool ended;
+	struct buf *socket; /* where control_socket goes, whatever else is wrong; or NULL */
 };
 
 static _Thread_local struct reading *reading;
 
 struct holder {
 	struct conf conf;
+	atomic_uint owners;
 	struct arena arena;
 };
 
@@ -129,7 +132,7 @@ static bool check_value(const struct conf_option *o, struct slice value, struct 
 	return false;
 }
 
-static bool is_list(enum conf_type t)
+bool conf_is_list(enum conf_type t)
 {
 	return t == CONF_STRINGS || t == CONF_ADDRESSES || t == CONF_NETWORKS || t == CONF_READABLE;
 }
@@ -156,13 +159,13 @@ static int on_value(cfg_t *cfg, cfg_opt_t *opt)
 
 	if (!o)
 		return 0;
-	if (is_list(o->type) ? began_anew(i, n, cfg_opt_getnstr(opt, (unsigned)n - 1))
-			     : reading->seen[i] > 0) {
+	if (conf_is_list(o->type) ? began_anew(i, n, cfg_opt_getnstr(opt, (unsigned)n - 1))
+				  : reading->seen[i] > 0) {
 		cfg_error(cfg, "%s is given twice", o->name);
 		return -1;
 	}
 	reading->seen[i] = n;
-	if (is_list(o->type) && n > o->max) {
+	if (conf_is_list(o->type) && n > o->max) {
 		cfg_error(cfg, "%s: more than %d values", o->name, (int)o->max);
 		return -1;
 	}
@@ -205,7 +208,7 @@ static cfg_opt_t *make_options(enum conf_section section, cfg_opt_t *at)
 		cfg_opt_t list = CFG_STR_LIST(o->name, NULL, CFGF_NONE);
 
 		if (o->section == section)
-			*at++ = is_list(o->type) ? list : text;
+			*at++ = conf_is_list(o->type) ? list : text;
 	}
 	return at;
 }
@@ -267,7 +270,7 @@ static bool fill_one(struct arena *a, const struct conf_option *o, cfg_t *cfg, v
 {
 	void *field = (char *)to + o->at;
 
-	if (is_list(o->type)) {
+	if (conf_is_list(o->type)) {
 		fill_list(a, o, cfg, field);
 	} else if (o->type == CONF_UINT || o->type == CONF_SIZE || o->type == CONF_DURATION) {
 		uint64_t v = 0;
@@ -538,6 +541,7 @@ static bool read_file(struct holder *h, const char *path, struct err *e)
 	cfg_opt_t last[] = { CFG_STR(END, "", CFGF_NONE), CFG_END() };
 	cfg_opt_t opts[SECTIONS][OPTIONS_MAX];
 	cfg_opt_t *end = make_options(IN_TOP, opts[IN_TOP]);
+	char where[4096];
 	cfg_t *cfg;
 	bool ok;
 
@@ -557,14 +561,19 @@ static bool read_file(struct holder *h, const char *path, struct err *e)
 		return err_set(e, ERR_LATER, "out of memory");
 	cfg_set_error_function(cfg, on_error);
 	set_validators(cfg);
-	ok = parse(cfg, path, e) && fill_all(h, cfg, e);
+	ok = parse(cfg, path, e);
+	/* What stood before an error is there. */
+	if (reading->socket &&
+	    absolute(slice_str(cfg_getstr(cfg, "control_socket")), where, sizeof where))
+		buf_add(reading->socket, slice_str(where));
+	ok = ok && fill_all(h, cfg, e);
 	cfg_free(cfg);
 	return ok;
 }
 
-const struct conf *conf_read(const char *path, struct err *e)
+static const struct conf *read_conf(const char *path, struct buf *socket, struct err *e)
 {
-	struct reading now = { .e = e };
+	struct reading now = { .e = e, .socket = socket };
 	struct holder *h = calloc(1, sizeof *h);
 	const char *slash = strrchr(path, '/');
 
@@ -573,6 +582,7 @@ const struct conf *conf_read(const char *path, struct err *e)
 		return NULL;
 	}
 	*e = (struct err){ 0 };
+	atomic_init(&h->owners, 1);
 	arena_init(&h->arena, ARENA_MAX);
 	snprintf(now.opened, sizeof now.opened, "%s", path);
 	now.dir = slice(path, slash ? (size_t)(slash - path) + 1 : 0);
@@ -585,16 +595,41 @@ const struct conf *conf_read(const char *path, struct err *e)
 	return h ? &h->conf : NULL;
 }
 
-void conf_free(const struct conf *c)
+const struct conf *conf_read(const char *path, struct err *e)
 {
-	/* The conf is the first member: what was handed out as const is ours to free. */
+	return read_conf(path, NULL, e);
+}
+
+void conf_peek_socket(const char *path, struct buf *out)
+{
+	struct err ignored;
+
+	conf_free(read_conf(path, out, &ignored));
+}
+
+/* The conf is the first member: what was handed out as const is ours to change and to free. */
+static struct holder *holder_of(const struct conf *c)
+{
 	union {
 		const struct conf *conf;
 		struct holder *holder;
 	} u = { .conf = c };
 
-	if (!c)
+	return u.holder;
+}
+
+const struct conf *conf_hold(const struct conf *c)
+{
+	atomic_fetch_add(&holder_of(c)->owners, 1);
+	return c;
+}
+
+void conf_free(const struct conf *c)
+{
+	struct holder *h = c ? holder_of(c) : NULL;
+
+	if (!h || atomic_fetch_sub(&h->owners, 1) > 1)
 		return;
-	arena_done(&u.holder->arena);
-	free(u.holder);
+	arena_done(&h->arena);
+	free(h);
 }

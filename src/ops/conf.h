@@ -39,6 +39,7 @@ struct conf {
 	} spool;
 	struct {
 		struct conf_list certificate, key;
+		uint64_t watch;
 	} tls;
 	struct {
 		uint64_t line, auth_line, message, recipients, body_line, header_size,
@@ -83,7 +84,18 @@ struct conf {
 /* Reads and checks the whole file. NULL: one sentence that begins with file:line where there is
  * one. Relative paths are taken from the directory of the file. */
 const struct conf *conf_read(const char *path, struct err *e);
-void conf_free(const struct conf *);
+/* One more owner, who calls conf_free(). From any thread. */
+const struct conf *conf_hold(const struct conf *);
+void conf_free(const struct conf *); /* NULL is fine */
+
+/* The control socket that a file names, as far as it can be read: one that is wrong is no reason
+ * not to reach the server that runs. Appends the default when it names none. */
+void conf_peek_socket(const char *path, struct buf *out);
+
+bool conf_route_same(const struct conf_route *, const struct conf_route *);
+/* Appends the names of the options that are not what they were at the start, and wait for the next
+ * one: "threads, spool.path". */
+void conf_waiting(const struct conf *running, const struct conf *now, struct buf *out);
 
 #define CONF_ADDRESS_BYTES 18
 

@@ -42,6 +42,7 @@ struct conf_option {
 	const char *standard;
 	uint64_t min, max;
 	const char *choices, *about;
+	bool restart; /* what a reload finds changed here waits for the next start */
 };
 
 struct conf_section_info {
@@ -56,6 +57,7 @@ extern const struct conf_section_info conf_sections[SECTIONS];
 
 /* For people: "number", "starttls implicit". */
 const char *conf_type_name(const struct conf_option *);
+bool conf_is_list(enum conf_type);
 
 /* Text to number by type. ERR_INPUT says what is wrong with it. */
 bool conf_number(enum conf_type, struct slice text, uint64_t min, uint64_t max, uint64_t *ret,

@@ -23,7 +23,7 @@ static void add_option(struct buf *out, const struct conf_option *o)
 	buf_addc(out, '\n');
 	buf_init(&text, 4096);
 	buf_add(&text, slice_str(o->about));
-	buf_addc(&text, '.');
+	buf_add(&text, o->restart ? S(" (restart).") : S("."));
 	mdoc_line(out, buf_slice(&text));
 	buf_done(&text);
 	add_default(out, o);

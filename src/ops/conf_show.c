@@ -109,9 +109,10 @@ void conf_table(struct buf *out)
 		buf_add(out, S("| option | type | default | what it is |\n|---|---|---|---|\n"));
 		for (size_t i = 0; i < conf_n_options; i++)
 			if (conf_options[i].section == s)
-				buf_addf(out, "| `%s` | %s | `%s` | %s |\n", conf_options[i].name,
+				buf_addf(out, "| `%s` | %s | `%s` | %s%s |\n", conf_options[i].name,
 					 conf_type_name(&conf_options[i]), conf_options[i].standard,
-					 conf_options[i].about);
+					 conf_options[i].about,
+					 conf_options[i].restart ? " (restart)" : "");
 		buf_addc(out, '\n');
 	}
 }

@@ -15,6 +15,8 @@
 #define LISTENER(f) offsetof(struct conf_listener, f)
 #define ROUTE(f)    offsetof(struct conf_route, f)
 
+#define RESTART true
+
 /* clang-format off */
 const struct conf_section_info conf_sections[SECTIONS] = {
 	[IN_TOP]      = { NULL,       false, "At the top of the file" },
@@ -23,7 +25,7 @@ const struct conf_section_info conf_sections[SECTIONS] = {
 	[IN_LIMITS]   = { "limits",   false, "What a client may do" },
 	[IN_RETRY]    = { "retry",    false, "When a delivery is tried again" },
 	[IN_DELIVERY] = { "delivery", false, "How long a remote server may take, phase by phase" },
-	[IN_DNS]      = { "dns",      false, "How names are looked up, for delivery by MX; a change needs a restart" },
+	[IN_DNS]      = { "dns",      false, "How names are looked up, for delivery by MX" },
 	[IN_BOUNCE]   = { "bounce",   false, "What senders are told of their mail, by mail" },
 	[IN_LOG]      = { "log",      false, "The log, on standard error" },
 	[IN_METRICS]  = { "metrics",  false, "/metrics for Prometheus and /healthz, by HTTP; the control socket has them, too" },
@@ -34,19 +36,20 @@ const struct conf_section_info conf_sections[SECTIONS] = {
 
 const struct conf_option conf_options[] = {
 	{ IN_TOP, "hostname",       CONF_STRING, TOP(hostname),       "localhost", 1, 253, NULL, "the name this server goes by: greeting, Received, EHLO" },
-	{ IN_TOP, "user",           CONF_STRING, TOP(user),           "",          0, 64,  NULL, "when started as root: the user to become after binding; empty: stay" },
-	{ IN_TOP, "data_dir",       CONF_PATH,   TOP(data_dir),       "/var/lib/signet", 1, 4000, NULL, "database and master key" },
-	{ IN_TOP, "control_socket", CONF_PATH,   TOP(control_socket), "/run/signet/control", 1, 107, NULL, "where the command line reaches the server; root and its own user only" },
-	{ IN_TOP, "threads",        CONF_UINT,   TOP(threads),        "0",         0, 64,  NULL, "event loops; 0: one for each core" },
+	{ IN_TOP, "user",           CONF_STRING, TOP(user),           "",          0, 64,  NULL, "when started as root: the user to become after binding; empty: stay", RESTART },
+	{ IN_TOP, "data_dir",       CONF_PATH,   TOP(data_dir),       "/var/lib/signet", 1, 4000, NULL, "database and master key", RESTART },
+	{ IN_TOP, "control_socket", CONF_PATH,   TOP(control_socket), "/run/signet/control", 1, 107, NULL, "where the command line reaches the server; root and its own user only", RESTART },
+	{ IN_TOP, "threads",        CONF_UINT,   TOP(threads),        "0",         0, 64,  NULL, "event loops; 0: one for each core", RESTART },
 
-	{ IN_SPOOL, "path",         CONF_PATH,   TOP(spool.path),     "/var/spool/signet", 1, 4000, NULL, "directory of the queue" },
-	{ IN_SPOOL, "segment",      CONF_SIZE,   TOP(spool.segment),  "64M", 1 MI, 1 GI, NULL, "size of a segment file" },
-	{ IN_SPOOL, "reserve",      CONF_SIZE,   TOP(spool.reserve),  "256M", 0, 1024 GI, NULL, "free disk space only outcomes may use; below it: 452 4.3.1" },
-	{ IN_SPOOL, "messages_max", CONF_UINT,   TOP(spool.messages_max), "5000000", 0, 1000000000, NULL, "messages waiting; beyond: 452 4.3.1; 0: no limit" },
+	{ IN_SPOOL, "path",         CONF_PATH,   TOP(spool.path),     "/var/spool/signet", 1, 4000, NULL, "directory of the queue", RESTART },
+	{ IN_SPOOL, "segment",      CONF_SIZE,   TOP(spool.segment),  "64M", 1 MI, 1 GI, NULL, "size of a segment file", RESTART },
+	{ IN_SPOOL, "reserve",      CONF_SIZE,   TOP(spool.reserve),  "256M", 0, 1024 GI, NULL, "free disk space only outcomes may use; below it: 452 4.3.1", RESTART },
+	{ IN_SPOOL, "messages_max", CONF_UINT,   TOP(spool.messages_max), "5000000", 0, 1000000000, NULL, "messages waiting; beyond: 452 4.3.1; 0: no limit", RESTART },
 	{ IN_SPOOL, "body_memory",  CONF_SIZE,   TOP(spool.body_memory), "256K", 16 KI, 64 MI, NULL, "bytes of a body kept in memory; more goes to a file" },
 
 	{ IN_TLS, "certificate",    CONF_READABLE, TOP(tls.certificate), "", 0, 100, NULL, "certificate chains, PEM; the first is for whoever asks for no name that is here" },
 	{ IN_TLS, "key",            CONF_READABLE, TOP(tls.key),         "", 0, 100, NULL, "their private keys, in the same order" },
+	{ IN_TLS, "watch",          CONF_DURATION, TOP(tls.watch),       "1m", 0, 1 DAY, NULL, "how often to look whether these files have changed, and then to reload them; 0s: never" },
 
 	{ IN_LIMITS, "line",           CONF_SIZE, TOP(limits.line),          "2048", 512, 64 KI, NULL, "a command line, CRLF included: 500 5.5.2" },
 	{ IN_LIMITS, "auth_line",      CONF_SIZE, TOP(limits.auth_line),     "12288", 12288, 64 KI, NULL, "a line inside AUTH: 500 5.5.6" },
@@ -95,11 +98,11 @@ const struct conf_option conf_options[] = {
 	{ IN_DELIVERY, "idle",     CONF_DURATION, TOP(delivery.idle),     "5s", 0, 5 MIN, NULL, "a connection kept for the next message" },
 	{ IN_DELIVERY, "connections", CONF_UINT, TOP(delivery.connections), "1000", 1, 100000, NULL, "outward, all routes together" },
 
-	{ IN_DNS, "forward",      CONF_ADDRESSES, TOP(dns.forward),      "", 0, 8, NULL, "resolvers to ask, ADDRESS:PORT; none: those of /etc/resolv.conf" },
-	{ IN_DNS, "recursive",    CONF_CHOICE,    TOP(dns.recursive),    "no", 0, 0, "no yes", "yes, and no forward: asks no resolver but the name servers of the world, from the root down" },
-	{ IN_DNS, "trust_anchor", CONF_PATH,      TOP(dns.trust_anchor), "/usr/share/dns/root.key", 0, 4000, NULL, "the root's key (Debian: dns-root-data); empty or not there: answers are not validated (DNSSEC)" },
-	{ IN_DNS, "insecure",     CONF_STRINGS,   TOP(dns.insecure),     "", 0, 100, NULL, "zones of one's own that the public tree does not know of: not validated" },
-	{ IN_DNS, "timeout",      CONF_DURATION,  TOP(dns.timeout),      "20s", 100, 5 MIN, NULL, "an answer in all; then the delivery is tried later" },
+	{ IN_DNS, "forward",      CONF_ADDRESSES, TOP(dns.forward),      "", 0, 8, NULL, "resolvers to ask, ADDRESS:PORT; none: those of /etc/resolv.conf", RESTART },
+	{ IN_DNS, "recursive",    CONF_CHOICE,    TOP(dns.recursive),    "no", 0, 0, "no yes", "yes, and no forward: asks no resolver but the name servers of the world, from the root down", RESTART },
+	{ IN_DNS, "trust_anchor", CONF_PATH,      TOP(dns.trust_anchor), "/usr/share/dns/root.key", 0, 4000, NULL, "the root's key (Debian: dns-root-data); empty or not there: answers are not validated (DNSSEC)", RESTART },
+	{ IN_DNS, "insecure",     CONF_STRINGS,   TOP(dns.insecure),     "", 0, 100, NULL, "zones of one's own that the public tree does not know of: not validated", RESTART },
+	{ IN_DNS, "timeout",      CONF_DURATION,  TOP(dns.timeout),      "20s", 100, 5 MIN, NULL, "an answer in all; then the delivery is tried later", RESTART },
 
 	{ IN_BOUNCE, "enabled",       CONF_CHOICE,   TOP(bounce.enabled),       "yes", 0, 0, "yes no", "send notices; no: failed recipients stay in the queue for the operator" },
 	{ IN_BOUNCE, "from",          CONF_STRING,   TOP(bounce.from),          "", 0, 253, NULL, "address that notices are from; empty: mailer-daemon at hostname" },
@@ -108,7 +111,7 @@ const struct conf_option conf_options[] = {
 	{ IN_BOUNCE, "full_size",     CONF_SIZE,     TOP(bounce.full_size),     "256K", 0, 16 MI, NULL, "RET=FULL: up to this size a message goes back whole, else its header" },
 	{ IN_BOUNCE, "per_hour",      CONF_UINT,     TOP(bounce.per_hour),      "1000", 0, 1000000000, NULL, "notices to one sender in an hour; beyond, only the log says it; 0: no limit" },
 
-	{ IN_LOG, "format", CONF_CHOICE, TOP(log.format), "json", 0, 0, "json logfmt text", "form of the lines; text: for the eye, not for programs" },
+	{ IN_LOG, "format", CONF_CHOICE, TOP(log.format), "json", 0, 0, "json logfmt text", "form of the lines; text: for the eye, not for programs", RESTART },
 
 	{ IN_METRICS, "address", CONF_ADDRESSES, TOP(metrics.address), "", 0, 8, NULL, "ADDRESS:PORT on loopback; whoever reaches it may read, nobody is asked who they are" },
 	{ IN_METRICS, "remote",  CONF_CHOICE,    TOP(metrics.remote), "no", 0, 0, "no yes", "yes: the addresses may be others than loopback's" },

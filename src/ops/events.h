@@ -7,6 +7,9 @@
 #define LOG_EVENTS(X) \
 	X(LOG_STARTED,            "started",            "the server runs: version, configuration") \
 	X(LOG_LISTENING,          "listening",          "a listener accepts connections") \
+	X(LOG_LISTENER_CLOSED,    "listener_closed",    "a reload took a listener's address away; its connections go on") \
+	X(LOG_RELOADED,           "reloaded",           "configuration, certificates and routes were read anew and are in use") \
+	X(LOG_RELOAD_REFUSED,     "reload_refused",     "what was read anew is wrong: the old ones stay in use; reason") \
 	X(LOG_STOPPING,           "stopping",           "a signal asks the server to end") \
 	X(LOG_STOPPED,            "stopped",            "the server has ended") \
 	X(LOG_WARNING,            "warning",            "something is not as it should be, but works") \

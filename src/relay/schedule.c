@@ -18,6 +18,8 @@
 /* Pulled out of the spool in one call at most, so that the loop goes on breathing. */
 #define REFILL_MAX 4096
 /* How long a flow waits when there was no memory to hold it, or no room for its site. */
+/* How long one without a route waits: a reload may bring one. */
+#define NO_ROUTE_MS  60000
 #define NO_MEMORY_MS 1000
 /* Those that a site has no room for come again in portions: so many of them every so often. */
 #define PORTION    4096
@@ -208,6 +210,26 @@ static void park_all(struct schedule *s, struct site *site, uint64_t not_before_
 		park_first(s, site, not_before_ms);
 }
 
+bool schedule_reroute(struct schedule *s, const struct routes *now, const size_t *map,
+		      const struct retry_config *site_retry)
+{
+	struct site **fixed = calloc(now->n + 1, sizeof(struct site *)), *next;
+
+	if (!fixed)
+		return false;
+	for (struct site *site = s->first_busy; site; site = next) {
+		next = site->busy_next;
+		if (map[site->route - s->routes->at] == SITES_GONE)
+			park_all(s, site, 0);
+	}
+	sites_reroute(s->sites, s->routes, now, map);
+	free(s->fixed);
+	s->fixed = fixed;
+	s->routes = now;
+	s->retry = *site_retry;
+	return true;
+}
+
 void schedule_free(struct schedule *s)
 {
 	if (!s)
@@ -270,7 +292,7 @@ static uint64_t hang_up(struct schedule *s, const struct spool_dest *dest, uint6
 	/* No route: the configuration changed under a queued message. It stays in the spool and is
 	 * looked at again. */
 	if (!route)
-		return park(s, dest, now_ms + s->retry.max_ms);
+		return park(s, dest, now_ms + NO_ROUTE_MS);
 	if (!site)
 		return park(s, dest, now_ms + NO_MEMORY_MS + portion_ms(&s->n_homeless));
 	s->n_homeless = 0;
@@ -340,6 +362,12 @@ void schedule_ended(struct schedule *s, struct site *site)
 {
 	site->active--;
 	s->n_lookups -= site->kind == SITE_UNRESOLVED;
+	sites_ended(s->sites, site);
+}
+
+void schedule_look(struct schedule *s, struct site *site)
+{
+	sites_ended(s->sites, site);
 }
 
 bool schedule_has(const struct site *site, uint64_t now_ms)
@@ -398,8 +426,12 @@ void schedule_site_failed(struct schedule *s, struct site *site, uint64_t now_ms
 void schedule_resolved(struct schedule *s, struct site *unresolved, const struct mx_host *hosts,
 		       size_t n, uint64_t ttl_ms, uint64_t now_ms)
 {
-	struct site *site = sites_hosts(s->sites, unresolved->route, hosts, n);
+	struct site *site;
 
+	/* What waited there has gone elsewhere. */
+	if (unresolved->retired)
+		return;
+	site = sites_hosts(s->sites, unresolved->route, hosts, n);
 	schedule_site_ok(unresolved);
 	if (!site) {
 		park_all(s, unresolved, now_ms + NO_MEMORY_MS);

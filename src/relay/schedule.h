@@ -49,7 +49,10 @@ uint64_t schedule_refill(struct schedule *, uint64_t now_ms);
  * site->unproven, too. */
 struct site *schedule_wants(struct schedule *, uint64_t now_ms);
 void schedule_began(struct schedule *, struct site *);
+/* A retired site is freed with the last of them. */
 void schedule_ended(struct schedule *, struct site *);
+/* What is charged there has become less: the same. */
+void schedule_look(struct schedule *, struct site *);
 /* As many lookups are under way as may be. */
 bool schedule_lookups_full(const struct schedule *);
 
@@ -70,6 +73,12 @@ void schedule_site_ok(struct site *);
 void schedule_site_failed(struct schedule *, struct site *, uint64_t now_ms, uint32_t random,
 			  struct slice reason);
 
+/* The routes are others now: those of index i are index map[i] of the new ones and unchanged, or
+ * SITES_GONE. The sites of unchanged routes go on; the others are retired: what waited there is
+ * looked at afresh, nothing more is taken there, and they are freed when all that is under way has
+ * ended (schedule_ended). False: memory is out, and nothing has changed. */
+bool schedule_reroute(struct schedule *, const struct routes *now, const size_t *map,
+		      const struct retry_config *site_retry);
 /* Every site with its state: NULL begins, NULL ends. */
 struct site *schedule_site(const struct schedule *, const struct site *after);
 /* The sites where something is held. Whoever takes from one asks for the next first. */

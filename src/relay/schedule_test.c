@@ -1055,6 +1055,149 @@ static void nothing_is_lost_or_sent_twice(void **state)
 	}
 }
 
+/* -- other routes -- */
+
+/* a goes elsewhere, b and world are the same, c is no more, d is new. */
+static const struct slice to_d[] = { S("d.test"), S("nowhere.test") };
+static const struct route other_table[] = {
+	{ .name = { "world", 5 },
+	  .type = ROUTE_MX,
+	  .domains = to_world,
+	  .n_domains = 2,
+	  .connections = 2 },
+	{ .name = S("a"), .domains = to_a, .n_domains = 2, .connections = 3 },
+	{ .name = S("d"), .domains = to_d, .n_domains = 2, .connections = 1 },
+	{ .name = S("b"), .domains = to_b, .n_domains = 1, .connections = 1 },
+};
+static const struct routes other_routes = { other_table, LEN(other_table) };
+static const size_t other_map[] = { SITES_GONE, 3, SITES_GONE, 0 };
+
+static void what_waited_goes_where_the_new_routes_say(void **state)
+{
+	struct fix *f = *state;
+	struct site *a, *b_site;
+
+	put(f, "a.test", T0);
+	put(f, "b.test", T0);
+	put(f, "c.test", T0);
+	put(f, "nowhere.test", T0);
+	schedule_refill(f->s, T0);
+	a = site_named(f, "a");
+	b_site = site_named(f, "b");
+	assert_true(schedule_reroute(f->s, &other_routes, other_map, &conf.retry));
+	/* Nothing was under way at a and c: they are gone. */
+	assert_ptr_equal(schedule_site(f->s, NULL), b_site);
+	assert_null(schedule_site(f->s, b_site));
+	assert_ptr_equal(b_site->route, &other_table[3]);
+	assert_true(slice_eq(b_site->name, S("b")));
+	assert_int_equal(take(f, b_site, T0, NULL), 2);
+	/* What waited at a is looked at afresh; c has no route now; nowhere has one, later. */
+	assert_int_equal(schedule_refill(f->s, T0), T0 + 60000);
+	a = site_named(f, "a");
+	assert_non_null(a);
+	assert_ptr_equal(a->route, &other_table[1]);
+	assert_int_equal(take(f, a, T0, NULL), 1);
+	schedule_refill(f->s, T0 + 60000);
+	assert_int_equal(take(f, site_named(f, "d"), T0 + 60000, NULL), 4);
+}
+
+static void what_is_under_way_ends(void **state)
+{
+	struct fix *f = *state;
+	struct site *a, *again;
+	struct id id;
+
+	put_many(f, "a.test", 3);
+	schedule_refill(f->s, T0);
+	a = schedule_wants(f->s, T0);
+	schedule_began(f->s, a);
+	schedule_began(f->s, a);
+	assert_int_not_equal(take(f, a, T0, &id), 0);
+	assert_true(schedule_reroute(f->s, &other_routes, other_map, &conf.retry));
+	assert_true(a->retired);
+	assert_false(schedule_has(a, T0));
+	assert_int_equal(take(f, a, T0, NULL), 0);
+	/* Its trouble is nobody's any more. */
+	schedule_site_failed(f->s, a, T0, 0, S("lost"));
+	schedule_refill(f->s, T0);
+	again = schedule_wants(f->s, T0);
+	assert_non_null(again);
+	assert_ptr_not_equal(again, a);
+	assert_ptr_equal(again->route, &other_table[1]);
+	assert_int_not_equal(take(f, again, T0, NULL), 0);
+	settle(f, id, 0);
+	schedule_ended(f->s, a);
+	assert_ptr_equal(schedule_site(f->s, NULL), a);
+	/* Another time, and it is retired still. */
+	assert_true(schedule_reroute(f->s, &routes, (size_t[]){ 3, SITES_GONE, SITES_GONE, 1 },
+				     &conf.retry));
+	assert_true(a->retired);
+	a->charged = 1;
+	schedule_ended(f->s, a);
+	assert_true(a->retired);
+	a->charged = 0;
+	schedule_look(f->s, a);
+	for (struct site *site = NULL; (site = schedule_site(f->s, site));)
+		assert_ptr_not_equal(site, a);
+}
+
+static void an_answer_for_a_route_that_is_no_more(void **state)
+{
+	static const struct mx_host hosts[] = { { { "mx.test", 7 }, 10 } };
+	static const size_t gone[] = { SITES_GONE, SITES_GONE, SITES_GONE, SITES_GONE };
+	struct fix *f = *state;
+	struct site *site;
+
+	put(f, "x.world", T0);
+	schedule_refill(f->s, T0);
+	site = schedule_wants(f->s, T0);
+	assert_int_equal(site->kind, SITE_UNRESOLVED);
+	schedule_began(f->s, site);
+	assert_true(schedule_reroute(f->s, &other_routes, gone, &conf.retry));
+	schedule_resolved(f->s, site, hosts, 1, 60000, T0);
+	schedule_refill(f->s, T0);
+	schedule_ended(f->s, site);
+	site = schedule_wants(f->s, T0);
+	assert_int_equal(site->kind, SITE_UNRESOLVED);
+	assert_ptr_equal(site->route, &other_table[0]);
+}
+
+/* What was learned of a route that is the same is still known. */
+static void what_is_known_of_the_same_route_stays(void **state)
+{
+	static const struct mx_host hosts[] = { { { "mx.test", 7 }, 10 } };
+	struct fix *f = *state;
+	struct site *site;
+
+	put(f, "x.world", T0);
+	schedule_refill(f->s, T0);
+	schedule_resolved(f->s, schedule_wants(f->s, T0), hosts, 1, 600000, T0);
+	site = schedule_wants(f->s, T0);
+	assert_int_equal(site->kind, SITE_HOSTS);
+	assert_true(schedule_reroute(f->s, &other_routes, other_map, &conf.retry));
+	assert_ptr_equal(schedule_wants(f->s, T0), site);
+	assert_int_equal(take(f, site, T0, NULL), 1);
+	put(f, "x.world", T0);
+	schedule_refill(f->s, T0);
+	assert_ptr_equal(schedule_wants(f->s, T0), site);
+}
+
+static void a_change_without_memory_is_none(void **state)
+{
+	struct fix *f = *state;
+	struct site *a;
+
+	put(f, "a.test", T0);
+	schedule_refill(f->s, T0);
+	a = schedule_wants(f->s, T0);
+	memory_fails_at(1);
+	assert_false(schedule_reroute(f->s, &other_routes, other_map, &conf.retry));
+	memory_fails_at(0);
+	assert_ptr_equal(schedule_wants(f->s, T0), a);
+	assert_ptr_equal(a->route, &table[0]);
+	assert_int_equal(take(f, a, T0, NULL), 1);
+}
+
 int schedule_tests(void)
 {
 #define T(test) cmocka_unit_test_setup_teardown(test, begin, end)
@@ -1088,6 +1231,11 @@ int schedule_tests(void)
 		T(flows_do_not_crowd_out),
 		T(a_newcomer_finds_room),
 		T(held_at_the_site),
+		T(what_waited_goes_where_the_new_routes_say),
+		T(what_is_under_way_ends),
+		T(an_answer_for_a_route_that_is_no_more),
+		T(what_is_known_of_the_same_route_stays),
+		T(a_change_without_memory_is_none),
 		cmocka_unit_test(nothing_is_lost_or_sent_twice),
 	};
 

@@ -270,6 +270,8 @@ struct site *sites_hosts(struct sites *s, const struct route *route, const struc
 
 static bool needed(const struct site *site, uint64_t now_ms)
 {
+	if (site->retired)
+		return site->active || site->charged;
 	return site->kind == SITE_FIXED || site->first || site->active || site->charged ||
 	       site->n_known || site->busy ||
 	       (site->failures && site->not_before_ms + GRUDGE_MS > now_ms);
@@ -277,7 +279,8 @@ static bool needed(const struct site *site, uint64_t now_ms)
 
 static void drop(struct sites *s, struct site *site)
 {
-	map_remove(&s->by_key, slice(key_of(site), site->key_n));
+	if (!site->retired)
+		map_remove(&s->by_key, slice(key_of(site), site->key_n));
 	take_out(s, site);
 	s->n--;
 	free(site);
@@ -296,6 +299,50 @@ void sites_sweep(struct sites *s, uint64_t now_ms)
 		}
 		take_out(s, site);
 		append(s, site);
+	}
+}
+
+void sites_ended(struct sites *s, struct site *site)
+{
+	if (site->retired && !needed(site, 0))
+		drop(s, site);
+}
+
+static void retire(struct sites *s, struct site *site)
+{
+	struct known *next;
+
+	MUST(!site->first);
+	for (struct known *k = s->oldest; k && site->n_known; k = next) {
+		next = k->next;
+		if (k->site == site)
+			forget(s, k);
+	}
+	/* Another site may have its key from now on. */
+	map_remove(&s->by_key, slice(key_of(site), site->key_n));
+	site->retired = true;
+	sites_ended(s, site);
+}
+
+void sites_reroute(struct sites *s, const struct routes *before, const struct routes *now,
+		   const size_t *map)
+{
+	struct site *next;
+
+	for (struct site *site = s->first; site; site = next) {
+		size_t to;
+
+		next = site->next;
+		if (site->retired)
+			continue;
+		to = map[site->route - before->at];
+		if (to == SITES_GONE) {
+			retire(s, site);
+			continue;
+		}
+		site->route = &now->at[to];
+		if (site->kind == SITE_FIXED)
+			site->name = site->route->name;
 	}
 }
 

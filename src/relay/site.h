@@ -35,6 +35,7 @@ struct site {
 	const struct mx_host *hosts; /* SITE_HOSTS: sorted; preferences are 0, 1, ... */
 	size_t n_hosts;
 	bool literal;                     /* its only host is an address in brackets */
+	bool retired;                     /* its route is no more: it ends with what is under way */
 	unsigned active;                  /* connections or jobs under way */
 	unsigned unproven;                /* of these, not yet ready for a delivery */
 	unsigned charged;                 /* deliveries that are being charged with its trouble */
@@ -76,6 +77,16 @@ void sites_doubt(struct site *);
 
 /* Frees a few of those that nothing needs; call often. */
 void sites_sweep(struct sites *, uint64_t now_ms);
+
+/* The routes are others now: the sites of before->at[i] belong to now->at[map[i]], or, with
+ * SITES_GONE, are retired: not found any more, and freed once nothing is under way there. Those
+ * that hold something are the caller's to empty first. */
+#define SITES_GONE SIZE_MAX
+void sites_reroute(struct sites *, const struct routes *before, const struct routes *now,
+		   const size_t *map);
+/* Something that was under way at a site has ended: frees it if that was the last of a retired one.
+ */
+void sites_ended(struct sites *, struct site *);
 
 struct site *sites_next(const struct sites *, const struct site *after);
 size_t sites_count(const struct sites *);

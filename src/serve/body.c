@@ -7,15 +7,15 @@
 
 static uint64_t memory_max(const struct body *b)
 {
-	return b->server->conf->spool.body_memory;
+	return b->conf->spool.body_memory;
 }
 
-void body_init(struct body *b, struct server *s)
+void body_init(struct body *b, struct server *s, const struct conf *conf)
 {
-	*b = (struct body){ .server = s, .fd = -1 };
+	*b = (struct body){ .server = s, .conf = conf, .fd = -1 };
 	/* The ceilings leave room for one more read: fullness is looked at between reads. */
-	buf_init(&b->front, s->conf->spool.body_memory * 2 + (64 << 10));
-	buf_init(&b->back, s->conf->spool.body_memory * 2 + (64 << 10));
+	buf_init(&b->front, conf->spool.body_memory * 2 + (64 << 10));
+	buf_init(&b->back, conf->spool.body_memory * 2 + (64 << 10));
 }
 
 static void count(struct body *b)
@@ -55,13 +55,13 @@ bool body_add(struct body *b, struct slice s)
 static bool memory_short(const struct body *b)
 {
 	return atomic_load_explicit(&b->server->memory, memory_order_relaxed) >
-	       b->server->conf->limits.memory;
+	       b->conf->limits.memory;
 }
 
 bool body_full(const struct body *b)
 {
 	if (b->fd < 0 && b->front.n < memory_max(b))
-		return memory_short(b) && b->front.n >= b->server->conf->limits.header_size;
+		return memory_short(b) && b->front.n >= b->conf->limits.header_size;
 	return b->back.n >= memory_max(b) || (b->fd < 0 && b->front.n >= memory_max(b)) ||
 	       (memory_short(b) && b->back.n >= (64 << 10));
 }
@@ -92,7 +92,7 @@ void body_write(struct body *b, bool last)
 	if (b->failed)
 		return;
 	if (b->fd < 0) {
-		b->fd = spool_body_file(b->server->conf->spool.path, &b->error);
+		b->fd = spool_body_file(b->server->boot->spool.path, &b->error);
 		b->failed = b->fd < 0 || !write_all(b, buf_slice(&b->front));
 	}
 	b->failed = b->failed || !write_all(b, buf_slice(&b->back));

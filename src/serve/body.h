@@ -11,10 +11,12 @@
 #include "loop/work.h"
 #include "spool/spool.h"
 
+struct conf;
 struct server;
 
 struct body {
 	struct server *server;
+	const struct conf *conf;
 	struct buf front;    /* the first bytes; everything while there is no file */
 	struct buf back;     /* bytes on their way to the file */
 	int fd;              /* -1: no file yet */
@@ -24,7 +26,8 @@ struct body {
 	struct err error;
 };
 
-void body_init(struct body *, struct server *);
+/* conf stays for as long as the body. */
+void body_init(struct body *, struct server *, const struct conf *);
 void body_done(struct body *);
 /* Adds bytes. False: memory is out. */
 bool body_add(struct body *, struct slice);

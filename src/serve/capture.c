@@ -4,6 +4,7 @@
 #include "ops/clock.h"
 #include "ops/metrics.h"
 #include "serve/deliver.h"
+#include "serve/generation.h"
 #include "serve/server.h"
 
 #include <errno.h>
@@ -26,6 +27,8 @@ struct capture {
 	struct job job;
 	struct deliver *deliver;
 	struct site *site;
+	struct generation *generation; /* held, for its route */
+	const struct route *route;
 	struct item items[HANDFUL];
 	size_t n;
 };
@@ -204,7 +207,7 @@ static void run(struct job *job, void *ctx)
 	struct capture *c = (struct capture *)(void *)job;
 	struct server *s = deliver_home(c->deliver)->server;
 	struct err e = { 0 };
-	AUTO_FD dir = open_maildir(c->site->route->path, &e);
+	AUTO_FD dir = open_maildir(c->route->path, &e);
 	bool synced;
 
 	(void)ctx;
@@ -237,9 +240,9 @@ static void settle(struct capture *c, struct item *it)
 	const struct spool_envelope *env = &it->message.envelope;
 	struct outcome_answer *answers;
 	size_t n = 0;
-	struct deliver_facts facts = { .route = c->site->route,
+	struct deliver_facts facts = { .route = c->route,
 				       .dest = env->dests[it->ticket.delivery],
-				       .remote = c->site->route->path };
+				       .remote = c->route->path };
 
 	answers = ARENA_ARRAY(&it->arena, struct outcome_answer, env->n_rcpts);
 	if (!answers) {
@@ -280,13 +283,14 @@ static void done(struct job *job)
 			arena_done(&it->arena);
 	}
 	if (trouble) {
-		deliver_site_failed(d, c->site, c->site->route->path, slice_str(trouble->text));
+		deliver_site_failed(d, c->site, c->route->path, slice_str(trouble->text));
 	} else {
 		schedule_site_ok(c->site);
 	}
 	for (size_t i = 0; i < c->n; i++)
 		if (c->items[i].loaded && !c->items[i].written)
 			arena_done(&c->items[i].arena);
+	generation_drop(c->generation, deliver_home(d));
 	deliver_ended(d, c->site);
 	free(c);
 }
@@ -305,8 +309,11 @@ bool capture_start(struct deliver *d, struct site *site)
 	       schedule_take(deliver_schedule(d), site, now, &c->items[c->n].ticket))
 		c->n++;
 	c->job = (struct job){ .run = run, .done = done, .home = deliver_home(d)->loop };
+	c->route = site->route;
+	c->generation = generation_hold(deliver_home(d)->now, deliver_home(d));
 	if (c->n && lane_post(s->files, &c->job))
 		return true;
+	generation_drop(c->generation, deliver_home(d));
 	for (size_t i = 0; i < c->n; i++)
 		s->spool_backend->release(s->spool, &c->items[i].ticket, now);
 	free(c);

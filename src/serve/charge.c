@@ -8,6 +8,7 @@
 #include "ops/log.h"
 #include "ops/metrics.h"
 #include "serve/deliver_impl.h"
+#include "serve/generation.h"
 
 #include <stdlib.h>
 #include <unistd.h>
@@ -27,7 +28,9 @@ struct charged {
 
 struct backlog {
 	struct deliver *deliver;
-	struct site *site; /* stays while site->charged says so */
+	struct site *site;         /* stays while site->charged says so */
+	struct generation *rules;  /* held: what it is judged by */
+	const struct route *route; /* the site may get another one */
 	int code;
 	struct slice reason, remote;
 	struct arena arena;
@@ -62,6 +65,8 @@ static struct backlog *backlog_new(struct deliver *d, struct site *site, struct 
 		return NULL;
 	b->deliver = d;
 	b->site = site;
+	b->rules = generation_hold(d->home->now, d->home);
+	b->route = site->route;
 	b->code = code;
 	arena_init(&b->arena, 4096);
 	b->reason = arena_dup(&b->arena, reason);
@@ -106,7 +111,7 @@ static size_t answer(const struct charge *c, struct outcome_answer *answers)
 {
 	const struct spool_envelope *env = &c->message.envelope;
 	const struct spool_ticket *t = &c->what.ticket;
-	struct deliver *d = c->backlog->deliver;
+	const struct bounce_conf *bounce = &c->backlog->rules->bounce;
 	size_t n = 0;
 
 	for (uint32_t i = 0; i < env->n_rcpts; i++) {
@@ -114,8 +119,8 @@ static size_t answer(const struct charge *c, struct outcome_answer *answers)
 
 		if (r->delivery != t->delivery || r->state != RCPT_PENDING)
 			continue;
-		if (c->what.look && bounce_delay_at(&d->bounce, env->reverse_path, r,
-						    t->accepted_ms) > clock_steady_ms())
+		if (c->what.look && bounce_delay_at(bounce, env->reverse_path, r, t->accepted_ms) >
+					clock_steady_ms())
 			continue;
 		answers[n++] = (struct outcome_answer){ .rcpt = i,
 							.code = c->backlog->code,
@@ -134,7 +139,7 @@ static void done(struct job *job)
 	struct spool_envelope *env = &c->message.envelope;
 	struct outcome_answer *answers =
 	    c->loaded ? ARENA_ARRAY(&c->arena, struct outcome_answer, env->n_rcpts) : NULL;
-	struct deliver_facts f = { .route = b->site->route,
+	struct deliver_facts f = { .route = b->route,
 				   .remote = b->remote,
 				   .waiting = c->what.look };
 	size_t n = answers ? answer(c, answers) : 0;
@@ -188,15 +193,19 @@ static void go_on(struct backlog *b)
 		return;
 	b->site->charged--;
 	d->attempts--;
+	schedule_look(d->schedule, b->site);
+	generation_drop(b->rules, d->home);
 	arena_done(&b->arena);
 	free(b->at);
 	free(b);
 	deliver_wake(d);
 }
 
-static bool takes_long(const struct deliver *d, const struct spool_ticket *t, uint64_t now_ms)
+static bool takes_long(const struct backlog *b, const struct spool_ticket *t, uint64_t now_ms)
 {
-	return d->bounce.enabled && now_ms >= t->accepted_ms + d->bounce.delay_ms;
+	const struct bounce_conf *c = &b->rules->bounce;
+
+	return c->enabled && now_ms >= t->accepted_ms + c->delay_ms;
 }
 
 /* Takes what is to be charged or looked at out of what waits at the site. */
@@ -212,7 +221,7 @@ static void gather(struct backlog *b, uint64_t now_ms)
 
 		if (!b->n || over)
 			add(b, &t, false);
-		else if (takes_long(d, &t, now_ms) && looked++ < LOOKED_MAX)
+		else if (takes_long(b, &t, now_ms) && looked++ < LOOKED_MAX)
 			add(b, &t, true);
 		else
 			passed[n_passed++] = t;

@@ -2,8 +2,9 @@
 #include "ops/log.h"
 #include "serve/capture.h"
 #include "serve/deliver_impl.h"
-#include "serve/from_conf.h"
+#include "serve/generation.h"
 #include "serve/mx.h"
+#include "serve/route_set.h"
 #include "serve/smtp_out.h"
 
 #include <stdlib.h>
@@ -74,7 +75,7 @@ static void turn(struct deliver *d)
 		while (schedule_has(site, now) && smtp_out_resume(site))
 			;
 	}
-	while (d->connections < d->home->server->conf->delivery.connections &&
+	while (d->connections < d->home->now->conf->delivery.connections &&
 	       (site = schedule_wants(d->schedule, now))) {
 		unsigned active = site->active;
 
@@ -149,6 +150,43 @@ static struct retry_config retry_of(const struct conf *c)
 	};
 }
 
+/* A site that is down is looked at more often than a message that was refused is retried. */
+static struct retry_config site_retry_of(const struct conf *c)
+{
+	struct retry_config r = retry_of(c);
+
+	if (r.max_ms > 15 * 60 * 1000)
+		r.max_ms = 15 * 60 * 1000;
+	return r;
+}
+
+bool deliver_reroute(struct deliver *d, const struct generation *now)
+{
+	const struct generation *before = d->home->now;
+	size_t *map = calloc(before->routes.n + 1, sizeof *map);
+	struct retry_config retry = site_retry_of(now->conf);
+	struct site *next;
+	bool ok = map;
+
+	if (ok) {
+		route_set_map(before->route_set, now->route_set, map);
+		ok = schedule_reroute(d->schedule, &now->routes, map, &retry);
+	}
+	free(map);
+	if (!ok)
+		return false;
+	d->retry = retry_of(now->conf);
+	mx_rerouted(d->mx);
+	/* A site may go with its last connection. */
+	for (struct site *site = schedule_site(d->schedule, NULL); site; site = next) {
+		next = schedule_site(d->schedule, site);
+		if (site->retired)
+			smtp_out_shutdown(site);
+	}
+	deliver_wake(d);
+	return true;
+}
+
 struct deliver *deliver_new(struct home *home, struct err *e)
 {
 	struct deliver *d = calloc(1, sizeof *d);
@@ -160,27 +198,15 @@ struct deliver *deliver_new(struct home *home, struct err *e)
 		return NULL;
 	}
 	d->home = home;
-	arena_init(&d->strings, 64 << 10);
-	if (!bounce_conf(s->conf, &d->strings, &d->bounce, e)) {
-		arena_done(&d->strings);
-		free(d);
-		return NULL;
-	}
-	d->notices_per_hour = s->conf->bounce.per_hour;
 	keyring_random(d->rate.key, sizeof d->rate.key);
-	d->retry = retry_of(s->conf);
-	sc.retry = d->retry;
-	/* A site that is down is looked at more often than a message that was refused is retried.
-	 */
-	if (sc.retry.max_ms > 15 * 60 * 1000)
-		sc.retry.max_ms = 15 * 60 * 1000;
+	d->retry = retry_of(home->now->conf);
+	sc.retry = site_retry_of(home->now->conf);
 	keyring_random(sc.hash_key, sizeof sc.hash_key);
-	d->schedule = schedule_new(s->spool_backend, s->spool, &s->routes, &sc);
+	d->schedule = schedule_new(s->spool_backend, s->spool, &home->now->routes, &sc);
 	d->mx = mx_new(d);
 	if (!d->schedule || !d->mx) {
 		schedule_free(d->schedule);
 		mx_free(d->mx);
-		arena_done(&d->strings);
 		free(d);
 		err_set(e, ERR_LATER, "out of memory");
 		return NULL;
@@ -202,6 +228,5 @@ void deliver_free(struct deliver *d)
 	loop_timer_cancel(&d->again);
 	settle_forget(d);
 	schedule_free(d->schedule);
-	arena_done(&d->strings);
 	free(d);
 }

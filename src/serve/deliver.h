@@ -9,6 +9,7 @@
 #include "serve/commit.h"
 
 struct deliver;
+struct generation;
 struct home;
 struct server;
 
@@ -21,6 +22,10 @@ void deliver_wake(struct deliver *);
 void deliver_sites(const struct deliver *, uint64_t *ret_n, uint64_t *ret_failing);
 /* Begins no more attempts. */
 void deliver_shutdown(struct deliver *);
+/* now takes the place of home->now, which is still there: routes and retry times are its own from
+ * here on. Connections to sites whose routes have changed end with what they have in hand. False:
+ * memory is out, and nothing has changed. */
+bool deliver_reroute(struct deliver *, const struct generation *now);
 /* Attempts and outcomes still under way. */
 size_t deliver_busy(const struct deliver *);
 

@@ -31,9 +31,6 @@ struct deliver {
 	struct settle *untold;
 	size_t n_untold;
 	struct loop_timer again;
-	struct arena strings; /* of bounce */
-	struct bounce_conf bounce;
-	uint64_t notices_per_hour;
 	struct bounce_rate rate;
 };
 
@@ -44,6 +41,7 @@ struct settle {
 	struct settle *next;
 	bool unrecorded;
 	struct deliver *deliver;
+	struct generation *rules; /* held: what it is judged by */
 	struct spool_ticket ticket;
 	struct spool_verdict *verdicts; /* those of the commit */
 	struct arena arena;

@@ -4,6 +4,7 @@
 #include "dns/rdata.h"
 #include "loop/stream.h"
 #include "ops/clock.h"
+#include "serve/generation.h"
 #include "serve/guard.h"
 #include "serve/server.h"
 
@@ -17,7 +18,7 @@
 
 static uint64_t connect_ms(const struct dial *d)
 {
-	return d->home->server->conf->delivery.connect;
+	return d->home->now->conf->delivery.connect;
 }
 
 static void tidy(struct dial *d)

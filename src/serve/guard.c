@@ -1,6 +1,7 @@
 #include "serve/guard.h"
 
 #include "policy/guard.h"
+#include "serve/generation.h"
 #include "serve/server.h"
 
 #include <netinet/in.h>
@@ -51,6 +52,7 @@ static bool listened_on(const struct conf_listener *l, const unsigned char addre
 bool guard_lets(const struct server *s, const struct route *r, const unsigned char address[16],
 		char *ret_reason, size_t size)
 {
+	const struct conf *c = s->homes[0].now->conf;
 	const char *special = guard_special(address);
 
 	if (guard_any(r->allow, r->n_allow, address))
@@ -59,8 +61,8 @@ bool guard_lets(const struct server *s, const struct route *r, const unsigned ch
 		snprintf(ret_reason, size, "%s", special);
 		return false;
 	}
-	for (size_t i = 0; i < s->conf->n_listeners; i++)
-		if (listened_on(&s->conf->listeners[i], address)) {
+	for (size_t i = 0; i < c->n_listeners; i++)
+		if (listened_on(&c->listeners[i], address)) {
 			snprintf(ret_reason, size, "an address of this server");
 			return false;
 		}

@@ -111,7 +111,7 @@ static void count_run(struct job *job, void *ctx)
 static void count_done(struct job *job)
 {
 	struct health *h = (struct health *)(void *)((char *)job - offsetof(struct health, count));
-	const struct conf *c = h->home->server->conf;
+	const struct conf *c = h->home->server->boot;
 	struct health_state s;
 
 	h->counting = false;
@@ -217,7 +217,7 @@ struct health *health_new(struct home *home, struct err *e)
 	}
 	h->home = home;
 	h->said = "ok";
-	h->spool_path = home->server->conf->spool.path;
+	h->spool_path = home->server->boot->spool.path;
 	loop_timer_init(&h->timer, home->loop, on_late, h);
 	return h;
 }

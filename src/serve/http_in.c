@@ -8,7 +8,9 @@
 #include "ops/log.h"
 #include "ops/metrics.h"
 #include "serve/deliver.h"
+#include "serve/generation.h"
 #include "serve/health.h"
+#include "serve/reload.h"
 #include "serve/server.h"
 
 #include <stdio.h>
@@ -43,6 +45,8 @@ struct conn {
 	enum http_clock clock;
 
 	struct job job;
+	const struct conf *conf; /* held while a job uses it */
+	struct reload_waiter waiter;
 	bool busy, gone; /* a call is with a worker; the peer has left meanwhile */
 	uint32_t question;
 	struct api_call call;
@@ -57,6 +61,8 @@ static void pump(struct conn *c);
 /* A request may have held a key, and the reply may have shown one. */
 static void forget_call(struct conn *c)
 {
+	conf_free(c->conf);
+	c->conf = NULL;
 	buf_wipe(&c->call.reply);
 	buf_wipe(&c->body);
 	arena_done(&c->arena);
@@ -90,7 +96,7 @@ static void call_run(struct job *job, void *store)
 {
 	struct conn *c = (struct conn *)(void *)((char *)job - offsetof(struct conn, job));
 	struct server *s = c->home->server;
-	struct api_context ctx = { store, s->spool_backend, s->spool, &c->status, s->conf };
+	struct api_context ctx = { store, s->spool_backend, s->spool, &c->status, c->conf };
 
 	c->call.ctx = &ctx;
 	api_run(&c->call);
@@ -144,11 +150,29 @@ static void answered(struct conn *c)
 		finish(c);
 }
 
+static void reload_told(struct reload_waiter *w, const struct api_reload *verdict)
+{
+	struct conn *c = (struct conn *)(void *)((char *)w - offsetof(struct conn, waiter));
+	bool gone = c->gone;
+
+	c->busy = false;
+	api_reload_reply(&c->call, verdict);
+	answered(c);
+	if (!gone)
+		pump(c);
+}
+
 static void call_done(struct job *job)
 {
 	struct conn *c = (struct conn *)(void *)((char *)job - offsetof(struct conn, job));
 	bool gone = c->gone;
 
+	/* The verdict is the answer. */
+	if (c->call.reload) {
+		c->waiter = (struct reload_waiter){ .told = reload_told };
+		reload_ask(c->home->server->reload, RELOAD_CONTROL, &c->waiter);
+		return;
+	}
 	c->busy = false;
 	answered(c);
 	if (!gone)
@@ -180,6 +204,7 @@ static void gather(struct conn *c)
 		.log_dropped = log_dropped(),
 		.spool_broken = atomic_load(&s->spool_broken),
 		.stopping = atomic_load(&s->stopping),
+		.reload = *reload_last(s->reload),
 	};
 	if (slice_eq(c->path, S("/metrics")))
 		deliver_sites(s->deliver, &c->status.sites, &c->status.sites_failing);
@@ -188,6 +213,7 @@ static void gather(struct conn *c)
 static void post(struct conn *c, struct lane *lane)
 {
 	gather(c);
+	c->conf = conf_hold(c->home->now->conf);
 	c->job = (struct job){ .run = call_run, .done = call_done, .home = c->home->loop };
 	c->busy = lane_post(lane, &c->job);
 	if (c->busy)

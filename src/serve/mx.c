@@ -7,6 +7,7 @@
 #include "ops/log.h"
 #include "relay/mx.h"
 #include "serve/deliver.h"
+#include "serve/generation.h"
 #include "serve/server.h"
 
 #include <stdlib.h>
@@ -70,6 +71,17 @@ void mx_free(struct mx *mx)
 	free(mx);
 }
 
+void mx_rerouted(struct mx *mx)
+{
+	struct lookup *next;
+
+	for (struct lookup *l = mx->first; l; l = next) {
+		next = l->next;
+		if (l->site->retired)
+			finish(l);
+	}
+}
+
 void mx_shutdown(struct mx *mx)
 {
 	while (mx->first)
@@ -126,7 +138,7 @@ static void decide(struct lookup *l)
 	struct server *s = deliver_home(d)->server;
 	struct mx_decision what;
 
-	mx_decide(&l->facts, l->site->name, s->conf->hostname, &what);
+	mx_decide(&l->facts, l->site->name, deliver_home(d)->now->conf->hostname, &what);
 	switch (what.verdict) {
 	case MX_TO_HOSTS:
 		schedule_resolved(deliver_schedule(d), l->site, what.hosts, what.n,

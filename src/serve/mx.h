@@ -21,6 +21,8 @@ bool mx_start(struct mx *, struct site *);
 /* Others wait for a turn: lookups that have taken long are given up, as if their time was over. */
 void mx_hurry(struct mx *);
 /* The server stops: lookups under way end. */
+/* Lookups for sites that are retired end. */
+void mx_rerouted(struct mx *);
 void mx_shutdown(struct mx *);
 
 #endif

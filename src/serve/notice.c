@@ -9,6 +9,7 @@
 #include "ops/log.h"
 #include "ops/metrics.h"
 #include "serve/deliver_impl.h"
+#include "serve/generation.h"
 
 #include <stdlib.h>
 #include <unistd.h>
@@ -88,7 +89,8 @@ static void keep_to_the_rate(struct settle *s, struct notices *ns, uint64_t now_
 		struct notice *one = &ns->at[k];
 
 		if (one->stage == NOTICE_DUE &&
-		    !bounce_rate_take(&d->rate, ns->reverse_path, now_ms, d->notices_per_hour)) {
+		    !bounce_rate_take(&d->rate, ns->reverse_path, now_ms,
+				      s->rules->conf->bounce.per_hour)) {
 			one->stage = NOTICE_DROPPED;
 			one->why = "rate";
 		}
@@ -137,7 +139,7 @@ struct notices *notices_judge(struct settle *s, const struct spool_envelope *env
 			      const struct deliver_facts *f, uint64_t now_ms,
 			      uint64_t *ret_notice_ms, bool *ret_ok)
 {
-	const struct bounce_conf *c = &s->deliver->bounce;
+	const struct bounce_conf *c = &s->rules->bounce;
 	enum bounce_hop hop = hop_of(f);
 	struct notices *ns = NULL;
 	const char *silent = NULL;
@@ -297,7 +299,7 @@ static void put(struct notices *ns, struct notice *one)
 /* As mail of clients is refused where no route leads, so is ours: it would wait for good. */
 static void put_or_drop(struct notices *ns, struct notice *one)
 {
-	if (route_for(&ns->settle->deliver->home->server->routes, one->envelope.dests[0])) {
+	if (route_for(&ns->settle->deliver->home->now->routes, one->envelope.dests[0])) {
 		put(ns, one);
 		return;
 	}
@@ -343,8 +345,8 @@ static bool write_one(struct notices *ns, enum bounce_kind kind, struct err *e)
 	keyring_random(random, sizeof random);
 	b64url_encode(&token_text, slice(random, sizeof random));
 	about.token = buf_slice(&token_text);
-	return bounce_compose(&s->deliver->bounce, &about, &ns->arena, &one->envelope,
-			      &one->content, e);
+	return bounce_compose(&s->rules->bounce, &about, &ns->arena, &one->envelope, &one->content,
+			      e);
 }
 
 static void write_notices(struct job *job, void *ctx)

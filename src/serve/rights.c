@@ -1,4 +1,5 @@
 /* serve/rights.c -- what is given up. */
+#include "loop/listener.h"
 #include "serve/running.h"
 
 #include <errno.h>
@@ -11,12 +12,22 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-bool give_up_rights(const struct conf *c, struct err *e)
+/* So that a reload may open others that overlap, and the user may call the control socket. */
+static bool give_listeners(const struct opened *first, const struct passwd *pw, struct err *e)
+{
+	for (const struct opened *o = first; o; o = o->next)
+		if (!listener_give(o->listener, pw->pw_uid, pw->pw_gid))
+			return err_set(e, ERR_DENIED, "listener to user %s: %s", pw->pw_name,
+				       strerror(errno));
+	return true;
+}
+
+bool give_up_rights(const struct conf *c, const struct opened *listeners, struct err *e)
 {
 	struct __user_cap_header_struct head = { .version = _LINUX_CAPABILITY_VERSION_3 };
 	struct __user_cap_data_struct caps[2] = { 0 };
-	char name[80], control[128];
 	struct passwd *pw;
+	char name[80];
 
 	/* No core file: keys and messages are in memory. */
 	if (prctl(PR_SET_DUMPABLE, 0) || setrlimit(RLIMIT_CORE, &(struct rlimit){ 0, 0 }))
@@ -29,10 +40,8 @@ bool give_up_rights(const struct conf *c, struct err *e)
 	pw = getpwnam(name);
 	if (!pw)
 		return err_set(e, ERR_INPUT, "user: no user %s", name);
-	/* It was opened as root; its user may call, too. */
-	snprintf(control, sizeof control, "%.*s", SLICE_ARG(c->control_socket));
-	if (lchown(control, pw->pw_uid, pw->pw_gid))
-		return err_set(e, ERR_DENIED, "%s: %s", control, strerror(errno));
+	if (!give_listeners(listeners, pw, e))
+		return false;
 	if (prctl(PR_SET_KEEPCAPS, 1) || setgroups(0, NULL) || setgid(pw->pw_gid) ||
 	    setuid(pw->pw_uid))
 		return err_set(e, ERR_DENIED, "user %s: %s", name, strerror(errno));

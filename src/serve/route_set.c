@@ -3,9 +3,11 @@
 #include "base/arena.h"
 #include "base/must.h"
 #include "loop/tls.h"
+#include "relay/site.h"
 #include "sender/domain.h"
 
 #include <errno.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -14,8 +16,11 @@
 #define NAMES_MAX (4u << 20)
 
 struct route_set {
+	atomic_uint owners;
+	const struct conf *conf;
 	struct route *at;
 	char **passwords;
+	struct stat *authorities; /* of each route, its ca_file as it was read */
 	size_t n;
 	struct arena names;
 };
@@ -122,6 +127,15 @@ static enum route_type route_type(struct slice word)
 					    : ROUTE_SMARTHOST;
 }
 
+static void look_at(struct slice path, struct stat *ret)
+{
+	char name[4096];
+
+	snprintf(name, sizeof name, "%.*s", SLICE_ARG(path));
+	if (!path.n || stat(name, ret))
+		*ret = (struct stat){ 0 };
+}
+
 static bool make_one(struct route_set *s, size_t i, const struct conf_route *from, struct err *e)
 {
 	struct tls_client_conf tls = { .ca_file = from->ca_file };
@@ -147,6 +161,8 @@ static bool make_one(struct route_set *s, size_t i, const struct conf_route *fro
 			return false;
 		to->password = secret(slice_str(s->passwords[i]));
 	}
+	/* Looked at before it is read: what is written meanwhile counts as another one. */
+	look_at(from->ca_file, &s->authorities[i]);
 	if (type == ROUTE_CAPTURE || to->tls == ROUTE_TLS_NONE)
 		return true;
 	to->tls_context = tls_client_new(&tls, e);
@@ -161,8 +177,11 @@ struct route_set *route_set_new(const struct conf *c, struct err *e)
 		arena_init(&s->names, NAMES_MAX);
 		s->at = calloc(c->n_routes + 1, sizeof *s->at);
 		s->passwords = calloc(c->n_routes + 1, sizeof *s->passwords);
+		s->authorities = calloc(c->n_routes + 1, sizeof *s->authorities);
+		s->conf = conf_hold(c);
+		atomic_init(&s->owners, 1);
 	}
-	if (!s || !s->at || !s->passwords) {
+	if (!s || !s->at || !s->passwords || !s->authorities) {
 		err_set(e, ERR_LATER, "out of memory");
 		route_set_free(s);
 		return NULL;
@@ -181,9 +200,54 @@ struct routes route_set_routes(const struct route_set *s)
 	return (struct routes){ s->at, s->n };
 }
 
+size_t route_set_count(const struct route_set *s)
+{
+	return s->n;
+}
+
+struct route_set *route_set_hold(struct route_set *s)
+{
+	atomic_fetch_add(&s->owners, 1);
+	return s;
+}
+
+static bool same_file(const struct stat *a, const struct stat *b)
+{
+	return a->st_dev == b->st_dev && a->st_ino == b->st_ino && a->st_size == b->st_size &&
+	       a->st_mtim.tv_sec == b->st_mtim.tv_sec && a->st_mtim.tv_nsec == b->st_mtim.tv_nsec;
+}
+
+static bool same_route(const struct route_set *a, size_t i, const struct route_set *b, size_t k)
+{
+	const char *x = a->passwords[i], *y = b->passwords[k];
+
+	return conf_route_same(&a->conf->routes[i], &b->conf->routes[k]) &&
+	       !strcmp(x ? x : "", y ? y : "") && same_file(&a->authorities[i], &b->authorities[k]);
+}
+
+bool route_set_same(const struct route_set *a, const struct route_set *b)
+{
+	if (a->n != b->n)
+		return false;
+	for (size_t i = 0; i < a->n; i++)
+		if (!same_route(a, i, b, i))
+			return false;
+	return true;
+}
+
+void route_set_map(const struct route_set *before, const struct route_set *now, size_t *ret)
+{
+	for (size_t i = 0; i < before->n; i++) {
+		ret[i] = SITES_GONE;
+		for (size_t k = 0; k < now->n; k++)
+			if (same_route(before, i, now, k))
+				ret[i] = k;
+	}
+}
+
 void route_set_free(struct route_set *s)
 {
-	if (!s)
+	if (!s || atomic_fetch_sub(&s->owners, 1) > 1)
 		return;
 	for (size_t i = 0; s->at && s->passwords && i < s->n; i++) {
 		tls_client_free(s->at[i].tls_context);
@@ -193,6 +257,8 @@ void route_set_free(struct route_set *s)
 	}
 	free(s->at);
 	free(s->passwords);
+	free(s->authorities);
 	arena_done(&s->names);
+	conf_free(s->conf);
 	free(s);
 }

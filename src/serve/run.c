@@ -1,40 +1,11 @@
 /* serve/run.c -- a server at work. */
-#include "loop/listener.h"
+#include "ops/clock.h"
 #include "ops/log.h"
 #include "serve/deliver.h"
 #include "serve/running.h"
 
 #include <signal.h>
 #include <stdlib.h>
-
-static void accepted(void *arg, int fd)
-{
-	struct opened *o = arg;
-
-	if (o->door)
-		smtp_in_accept(o->home, o->door, fd);
-	else
-		http_in_accept(o->home, o->http, fd);
-}
-
-bool start_listeners(struct running *r, struct err *e)
-{
-	for (size_t i = 0; i < r->n_opened; i++) {
-		struct opened *o = &r->opened[i];
-
-		if (!listener_start(o->listener, o->home->loop, accepted, o))
-			return err_set(e, ERR_LATER, "listener: out of memory");
-		if (o->door && o->home->index == 0)
-			log_event(
-			    LOG_LISTENING, F_STR("listener", o->door->name),
-			    F_U64("port", listener_port(o->listener)),
-			    F_CSTR("tls", o->door->session.implicit_tls ? "implicit" : "starttls"));
-		if (!o->door && o->http == HTTP_METRICS)
-			log_event(LOG_LISTENING, F_CSTR("listener", "metrics"),
-				  F_U64("port", listener_port(o->listener)), F_CSTR("tls", "none"));
-	}
-	return true;
-}
 
 static void *home_main(void *arg)
 {
@@ -77,11 +48,20 @@ static void log_damage(const struct server *s)
 	} while (n == 16 && from < 1000);
 }
 
+static void log_warnings(const struct generation *g)
+{
+	struct err w;
+
+	for (size_t i = 0; generation_warning(g, i, clock_wall_ms(), &w); i++)
+		log_event(LOG_WARNING, F_CSTR("about", w.text));
+}
+
 void run_to_the_end(struct running *r)
 {
 	struct server *s = &r->server;
 
 	log_damage(s);
+	log_warnings(s->homes[0].now);
 	deliver_wake(s->deliver);
 	loop_run(s->homes[0].loop);
 	for (unsigned i = 1; i < s->n_homes; i++)

@@ -20,7 +20,9 @@
 struct auth_known;
 struct dns;
 struct deliver;
+struct generation;
 struct health;
+struct reload;
 
 /* A loop thread and what belongs to it alone. */
 struct home {
@@ -31,7 +33,8 @@ struct home {
 	struct smtp_in_home *smtp_in;
 	struct loop_timer lag; /* see watch.c */
 	uint64_t lag_due_ms;
-	unsigned watchers; /* connections of the metrics port */
+	unsigned watchers;      /* connections of the metrics port */
+	struct generation *now; /* what counts for all that begins here */
 	unsigned index;
 	unsigned char random[512]; /* taken from its end; see home_random() */
 	size_t random_left;
@@ -42,7 +45,9 @@ struct home {
 void home_random(struct home *, void *ret, size_t n);
 
 struct server {
-	const struct conf *conf;
+	/* As it was at the start: for the options that a reload leaves alone. Everything else is in
+	 * home->now, or in the generation that whatever is under way began with. */
+	const struct conf *boot;
 	struct keyring *keyring;
 	struct store *store;
 	const struct spool_backend *spool_backend;
@@ -56,11 +61,10 @@ struct server {
 	struct lane *watch;      /* scrapes and health: work even when everything else hangs */
 	struct batch *committer; /* jobs: struct commit */
 
-	struct submit_conf submit;
-	struct routes routes;
 	struct deliver *deliver; /* belongs to home 0 */
 	struct health *health;   /* the same */
 	struct dns *dns;         /* the same */
+	struct reload *reload;   /* so does this */
 
 	struct tally *addresses, *accounts;
 	atomic_uint_fast64_t memory;      /* bytes of bodies held in memory */

@@ -4,6 +4,7 @@
 #include "ops/log.h"
 #include "ops/metrics.h"
 #include "serve/deliver_impl.h"
+#include "serve/generation.h"
 
 #include <stdlib.h>
 
@@ -18,6 +19,7 @@ uint32_t deliver_random32(void)
 void settle_free(struct settle *s)
 {
 	arena_done(&s->arena);
+	generation_drop(s->rules, s->deliver->home);
 	free(s);
 }
 
@@ -204,6 +206,7 @@ void deliver_settle(struct deliver *d, const struct spool_ticket *t,
 	arena_init(&s->arena, n * (sizeof(struct spool_verdict) + 4096) +
 				  env->n_rcpts * sizeof(struct spool_rcpt) + 16384);
 	s->deliver = d;
+	s->rules = generation_hold(d->home->now, d->home);
 	s->ticket = *t;
 	if (!prepare(s, env, answers, n, f)) {
 		unsettled(d, t);

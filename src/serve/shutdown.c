@@ -7,7 +7,7 @@
 #include "sender/domain.h"
 #include "serve/deliver.h"
 #include "serve/health.h"
-#include "serve/route_set.h"
+#include "serve/reload.h"
 #include "serve/running.h"
 
 #include <signal.h>
@@ -33,9 +33,9 @@ static void on_home_shutdown(struct loop_task *t)
 	struct home_task *ht = (struct home_task *)(void *)t;
 	struct running *r = ht->running;
 
-	for (size_t i = 0; i < r->n_opened; i++)
-		if (r->opened[i].home == ht->home && r->opened[i].door)
-			listener_stop(r->opened[i].listener);
+	for (struct opened *o = r->opened; o; o = o->next)
+		if (o->home == ht->home && o->door && o->listener)
+			listener_stop(o->listener);
 	smtp_in_shutdown(ht->home->smtp_in, ht->now);
 	free(ht);
 }
@@ -103,9 +103,7 @@ static void on_signal(void *arg, int signo)
 	struct running *r = arg;
 
 	if (signo == SIGHUP) {
-		log_event(
-		    LOG_WARNING,
-		    F_CSTR("about", "reload is not there: restart to change the configuration"));
+		reload_ask(r->reload, RELOAD_SIGNAL, NULL);
 		return;
 	}
 	if (r->stop_asked)
@@ -116,7 +114,7 @@ static void on_signal(void *arg, int signo)
 		  F_U64("connections", smtp_open(&r->server)));
 	deliver_shutdown(r->server.deliver);
 	tell_homes(r, false);
-	loop_timer_set(&r->grace, r->server.conf->limits.shutdown_grace);
+	loop_timer_set(&r->grace, r->server.homes[0].now->conf->limits.shutdown_grace);
 	loop_timer_set(&r->watch, 20);
 }
 
@@ -133,9 +131,10 @@ bool watch_for_the_end(struct running *r, struct err *e)
 void close_all(struct running *r)
 {
 	struct server *s = &r->server;
+	struct opened *o;
 
-	for (size_t i = 0; i < r->n_opened; i++)
-		listener_close(r->opened[i].listener);
+	for (o = r->opened; o; o = o->next)
+		listener_close(o->listener);
 	for (unsigned i = 0; s->homes && i < s->n_homes; i++)
 		if (s->homes[i].smtp_in)
 			smtp_in_abort(s->homes[i].smtp_in);
@@ -147,6 +146,8 @@ void close_all(struct running *r)
 	lane_free(s->work);
 	batch_free(s->committer);
 	health_free(s->health);
+	cert_watch_free(r->cert_watch);
+	reload_free(r->reload);
 	deliver_free(s->deliver);
 	dns_free(s->dns);
 	if (s->spool)
@@ -157,15 +158,15 @@ void close_all(struct running *r)
 		smtp_in_home_free(s->homes[i].smtp_in);
 		sender_cache_free(s->homes[i].senders);
 		auth_known_free(s->homes[i].logins);
+		generation_enter(NULL, &s->homes[i]);
 		loop_free(s->homes[i].loop);
 	}
-	for (size_t i = 0; r->doors && i < s->conf->n_listeners; i++)
-		tls_server_free(r->doors[i].tls);
 	tally_free(s->addresses);
 	tally_free(s->accounts);
 	free(s->homes);
-	free(r->opened);
-	free(r->doors);
-	route_set_free(r->routes);
+	while ((o = r->opened)) {
+		r->opened = o->next;
+		free(o);
+	}
 	free(r->threads);
 }

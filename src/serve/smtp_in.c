@@ -3,6 +3,7 @@
 #include "ops/clock.h"
 #include "ops/log.h"
 #include "ops/metrics.h"
+#include "serve/generation.h"
 #include "serve/smtp_in_impl.h"
 
 #include <stdio.h>
@@ -48,7 +49,7 @@ void smtp_in_body_begins(struct conn *c, uint64_t before, bool stray)
  * time, also when it is thrown away. */
 static uint64_t too_slow(const struct conn *c)
 {
-	const struct conf *conf = c->home->server->conf;
+	const struct conf *conf = c->door->generation->conf;
 
 	if (!conf->limits.body_min_rate || !c->body_began_ms)
 		return UINT64_MAX;
@@ -60,7 +61,7 @@ static uint64_t too_slow(const struct conn *c)
 /* When the client is late, on the loop's clock; UINT64_MAX: it is not its turn. */
 static uint64_t deadline(const struct conn *c)
 {
-	const struct conf *conf = c->home->server->conf;
+	const struct conf *conf = c->door->generation->conf;
 	uint64_t due = UINT64_MAX;
 
 	if (c->phase == PHASE_LINGER)
@@ -160,6 +161,7 @@ void smtp_in_finish(struct conn *c)
 	smtp_session_free(c->session);
 	buf_wipe(&c->in);
 	buf_wipe(&c->out);
+	generation_drop(c->door->generation, c->home);
 	free(c);
 }
 

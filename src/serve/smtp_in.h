@@ -12,13 +12,13 @@
 #include "smtp/session.h"
 
 struct home;
-struct server;
+struct generation;
 
 #define SMTP_DOOR_PROXIES 64
 
-/* One listener of the configuration, shared by the loops; made at start. */
+/* One listener of the configuration, shared by the loops. */
 struct smtp_door {
-	struct server *server;
+	struct generation *generation; /* it belongs to */
 	struct slice name;
 	struct smtp_config session;
 	struct tls_server *tls; /* NULL: no TLS could be set up (sessions answer 454) */

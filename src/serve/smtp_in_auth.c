@@ -4,6 +4,7 @@
 #include "ops/clock.h"
 #include "ops/log.h"
 #include "ops/metrics.h"
+#include "serve/generation.h"
 #include "serve/smtp_in_impl.h"
 
 #include <stdlib.h>
@@ -20,7 +21,7 @@ static void mail_yes(struct conn *c, uint32_t question, const struct smtp_path *
 		     const struct smtp_mail_params *params)
 {
 	smtp_in_drop(c);
-	c->tx = tx_new(c->home, c->who.account, slice_str(c->who.key_id));
+	c->tx = tx_new(c->home, c->door->generation, c->who.account, slice_str(c->who.key_id));
 	if (!c->tx || !tx_mail(c->tx, path, params)) {
 		smtp_in_drop(c);
 		smtp_in_answer(c, question, 451, "4.3.0", S("Out of memory, try again later"));
@@ -60,7 +61,7 @@ static void answer_auth(struct conn *c, uint32_t question, enum auth_answer a, b
 	struct buf text;
 
 	buf_init(&text, SMTP_TEXT_MAX);
-	auth_add_text(a, c->home->server->conf->links.basic_auth, &text);
+	auth_add_text(a, c->door->generation->conf->links.basic_auth, &text);
 	reply.text = buf_slice(&text);
 	smtp_session_answer(c->session, question, &reply, &c->out);
 	buf_done(&text);
@@ -189,7 +190,7 @@ static void decided(struct conn *c, struct login *l)
 	if (!l->ok) {
 		answer_auth(c, l->question, auth_answer(l->finding.reason), false);
 	} else if (!tally_add(s->accounts, slice(&l->who.account, sizeof l->who.account),
-			      s->conf->limits.connections_per_account)) {
+			      c->door->generation->conf->limits.connections_per_account)) {
 		answer_close(c, l->question, 454, "4.7.0",
 			     S("Too many connections of this account"));
 	} else {

@@ -4,6 +4,7 @@
 #include "ops/log.h"
 #include "ops/metrics.h"
 #include "proxy/proxy.h"
+#include "serve/generation.h"
 #include "serve/smtp_in_impl.h"
 
 #include <stdio.h>
@@ -78,8 +79,10 @@ static struct conn *make(struct home *home, const struct smtp_door *door, int fd
 	c->session = smtp_session_new(&door->session);
 	loop_timer_init(&c->timer, home->loop, smtp_in_timer, c);
 	if (c->session && slots_add(&home->smtp_in->conns, c, &c->ref)) {
-		if (stream_init(&c->stream, home->loop, fd, smtp_in_ready, c))
+		if (stream_init(&c->stream, home->loop, fd, smtp_in_ready, c)) {
+			generation_hold(door->generation, home);
 			return c;
+		}
 		slots_remove(&home->smtp_in->conns, c->ref);
 	}
 	smtp_session_free(c->session);
@@ -161,7 +164,8 @@ static void take_header(struct conn *c, const struct proxy_header *h)
 	case PROXY_LOCAL: count_header("local"); break;
 	case PROXY_UNKNOWN: count_header("unknown"); break;
 	}
-	if (tally_add(s->addresses, c->address, s->conf->limits.connections_per_address)) {
+	if (tally_add(s->addresses, c->address,
+		      c->door->generation->conf->limits.connections_per_address)) {
 		welcome(c);
 		return;
 	}
@@ -207,7 +211,7 @@ void smtp_in_read_proxy(struct conn *c)
 void smtp_in_accept(struct home *home, const struct smtp_door *door, int fd)
 {
 	struct server *s = home->server;
-	const struct conf *conf = s->conf;
+	const struct conf *conf = door->generation->conf;
 	char address[64];
 	struct slice key;
 	struct conn *c;

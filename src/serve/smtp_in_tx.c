@@ -4,6 +4,7 @@
 #include "ops/log.h"
 #include "ops/metrics.h"
 #include "serve/deliver.h"
+#include "serve/generation.h"
 #include "serve/smtp_in_impl.h"
 
 #include <stdlib.h>
@@ -173,8 +174,8 @@ static void judge(struct conn *c, const struct submit_question *answers)
 
 	if (!answers)
 		tx->generation = store_generation(s->store);
-	switch (submit_check(&s->submit, &tx->submission, c->home->senders, tx->generation, answers,
-			     &tx->arena, &tx->result, &tx->ask)) {
+	switch (submit_check(&c->door->generation->submit, &tx->submission, c->home->senders,
+			     tx->generation, answers, &tx->arena, &tx->result, &tx->ask)) {
 	case SUBMIT_READY: commit(c); break;
 	case SUBMIT_REFUSED:
 		log_refused(c, tx->result.code, tx->result.reason);
@@ -279,7 +280,6 @@ void smtp_in_flush_body(struct conn *c, bool last)
 
 void smtp_in_ask_rcpt(struct conn *c, const struct smtp_event *ev)
 {
-	struct server *s = c->home->server;
 	struct arena scratch;
 	struct slice dest;
 
@@ -296,7 +296,7 @@ void smtp_in_ask_rcpt(struct conn *c, const struct smtp_event *ev)
 		smtp_in_answer(c, ev->question, 452, "4.3.1", S("Out of memory, try again later"));
 	else if (!dest.n)
 		smtp_in_answer(c, ev->question, 553, "5.1.2", S("Recipient domain is not valid"));
-	else if (!route_for(&s->routes, dest))
+	else if (!route_for(&c->door->generation->routes, dest))
 		smtp_in_answer(c, ev->question, 550, "5.4.4", S("No route to this domain"));
 	else if (!tx_rcpt(c->tx, ev->path, ev->rcpt, dest))
 		smtp_in_answer(c, ev->question, 452, "4.3.1", S("Out of memory, try again later"));

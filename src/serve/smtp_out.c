@@ -2,6 +2,7 @@
  * smtp_out_mail.c. */
 #include "ops/log.h"
 #include "ops/metrics.h"
+#include "serve/generation.h"
 #include "serve/smtp_out_impl.h"
 
 #include <stdio.h>
@@ -14,7 +15,7 @@
 
 static const struct conf *conf_of(const struct out *o)
 {
-	return o->home->server->conf;
+	return o->generation->conf;
 }
 
 /* -- the connections of a site -- */
@@ -106,6 +107,7 @@ static void bury(struct out *o)
 	if (!o->proven)
 		site->unproven--;
 	unlink_out(o);
+	generation_drop(o->generation, o->home);
 	free(o);
 	deliver_ended(d, site);
 }
@@ -540,6 +542,7 @@ bool smtp_out_start(struct deliver *d, struct site *site)
 	o->home = deliver_home(d);
 	o->site = site;
 	o->route = site->route;
+	o->generation = generation_hold(o->home->now, o->home);
 	o->stream.fd = -1;
 	buf_init(&o->in, 65536);
 	buf_init(&o->out, OUT_MAX);
@@ -553,6 +556,7 @@ bool smtp_out_start(struct deliver *d, struct site *site)
 	}
 	if (!begin(o)) {
 		smtp_client_free(o->client);
+		generation_drop(o->generation, o->home);
 		free(o);
 		return false;
 	}

@@ -26,8 +26,9 @@ struct out {
 	struct deliver *deliver;
 	struct home *home;
 	struct site *site;
-	struct out *before, *after; /* of this site; those at rest stand first */
-	bool resting;               /* ready, and nothing was due */
+	struct out *before, *after;    /* of this site; those at rest stand first */
+	bool resting;                  /* ready, and nothing was due */
+	struct generation *generation; /* held: what it began with, its route too */
 	const struct route *route;
 	enum stage stage;
 	struct job job;
@@ -80,7 +81,7 @@ struct slice smtp_out_host(const struct out *);
 
 /* The machine waits for a message. False: there is none for it now. */
 bool smtp_out_next(struct out *);
-/* It has carried as many messages as one connection of this route may. */
+/* It has carried as many messages as one connection of this route may, or its route is no more. */
 bool smtp_out_spent(const struct out *);
 /* Feeds content. False: a job fetches the next block. */
 bool smtp_out_feed(struct out *);

@@ -166,8 +166,8 @@ static bool post(struct out *o, void (*run)(struct job *, void *), void (*done)(
 
 bool smtp_out_spent(const struct out *o)
 {
-	return o->route->messages_per_connection &&
-	       o->messages >= o->route->messages_per_connection;
+	return o->site->retired || (o->route->messages_per_connection &&
+				    o->messages >= o->route->messages_per_connection);
 }
 
 bool smtp_out_next(struct out *o)

@@ -4,14 +4,12 @@
 #include "account/account.h"
 #include "auth/known.h"
 #include "dns/dns.h"
-#include "loop/listener.h"
 #include "ops/clock.h"
 #include "ops/log.h"
 #include "sender/domain.h"
 #include "serve/deliver.h"
-#include "serve/from_conf.h"
 #include "serve/health.h"
-#include "serve/route_set.h"
+#include "serve/reload.h"
 #include "serve/running.h"
 #include "serve/watch.h"
 
@@ -35,90 +33,13 @@ static int complain(int code, const char *text)
 	return code;
 }
 
-static bool open_routes(struct running *r, struct err *e)
-{
-	r->routes = route_set_new(r->server.conf, e);
-	if (r->routes)
-		r->server.routes = route_set_routes(r->routes);
-	return r->routes;
-}
-
-static bool make_doors(struct running *r, struct err *e)
-{
-	const struct conf *c = r->server.conf;
-	struct tls_certs *certs =
-	    tls_certs_read(c->tls.certificate.at, c->tls.key.at, c->tls.certificate.n, e);
-	struct tls_server_conf tls = { .certs = certs, .alpn = S("smtp") };
-	bool ok = certs;
-
-	r->doors = calloc(c->n_listeners, sizeof *r->doors);
-	if (ok && !r->doors)
-		ok = err_set(e, ERR_LATER, "out of memory");
-	for (size_t i = 0; ok && i < c->n_listeners; i++) {
-		struct smtp_door *d = &r->doors[i];
-
-		d->server = &r->server;
-		d->name = c->listeners[i].name;
-		smtp_door_proxies(d, &c->listeners[i].proxy);
-		d->session = session_conf(c, slice_eq(c->listeners[i].tls, S("implicit")));
-		/* A context for each listener: a ticket of one is none of another's. */
-		d->tls = tls_server_new(&tls, e);
-		ok = d->tls;
-	}
-	tls_certs_free(certs);
-	return ok;
-}
-
-static bool open_one(struct running *r, struct slice address, struct home *home,
-		     struct smtp_door *door, struct err *e)
-{
-	struct opened *o = &r->opened[r->n_opened];
-
-	o->listener = listener_open(address, e);
-	if (!o->listener)
-		return false;
-	o->home = home;
-	o->door = door;
-	r->n_opened++;
-	return true;
-}
-
-static bool open_listeners(struct running *r, struct err *e)
-{
-	const struct conf *c = r->server.conf;
-	char control[128];
-	size_t n = 1 + c->metrics.address.n;
-
-	for (size_t i = 0; i < c->n_listeners; i++)
-		n += c->listeners[i].address.n * r->server.n_homes;
-	r->opened = calloc(n, sizeof *r->opened);
-	if (!r->opened)
-		return err_set(e, ERR_LATER, "out of memory");
-	for (size_t i = 0; i < c->n_listeners; i++)
-		for (size_t a = 0; a < c->listeners[i].address.n; a++)
-			for (unsigned h = 0; h < r->server.n_homes; h++)
-				if (!open_one(r, c->listeners[i].address.at[a], &r->server.homes[h],
-					      &r->doors[i], e)) {
-					err_in(e, "listener");
-					return false;
-				}
-	for (size_t i = 0; i < c->metrics.address.n; i++) {
-		if (!open_one(r, c->metrics.address.at[i], &r->server.homes[0], NULL, e))
-			return err_in(e, "metrics");
-		r->opened[r->n_opened - 1].http = HTTP_METRICS;
-	}
-	snprintf(control, sizeof control, "unix:%.*s", SLICE_ARG(c->control_socket));
-	return open_one(r, slice_str(control), &r->server.homes[0], NULL, e) ||
-	       err_in(e, "control_socket");
-}
-
 static bool make_homes(struct running *r, struct err *e)
 {
 	struct server *s = &r->server;
 	long cores = sysconf(_SC_NPROCESSORS_ONLN);
 	unsigned char login_key[AUTH_KNOWN_KEY];
 
-	s->n_homes = s->conf->threads ? (unsigned)s->conf->threads
+	s->n_homes = s->boot->threads ? (unsigned)s->boot->threads
 		     : cores > 0      ? (unsigned)cores
 				      : 1;
 	s->homes = calloc(s->n_homes, sizeof *s->homes);
@@ -145,7 +66,7 @@ static bool make_homes(struct running *r, struct err *e)
 
 static struct dns *open_dns(const struct server *s, struct err *e)
 {
-	const struct conf *c = s->conf;
+	const struct conf *c = s->boot;
 	struct dns_conf dc = { .forward = c->dns.forward.at,
 			       .n_forward = c->dns.forward.n,
 			       .recursive = slice_eq(c->dns.recursive, S("yes")),
@@ -179,7 +100,7 @@ static struct store *open_store(const struct conf *c, struct err *e)
 static bool open_state(struct running *r, struct err *e)
 {
 	struct server *s = &r->server;
-	const struct conf *c = s->conf;
+	const struct conf *c = s->boot;
 	char path[4200];
 	struct spool_conf sc = { .path = c->spool.path,
 				 .segment_bytes = c->spool.segment,
@@ -230,28 +151,54 @@ static bool make_lanes(struct server *s, struct err *e)
 	return s->committer;
 }
 
-static bool open_all(struct running *r, struct err *e)
+/* Everything the configuration says; then the addresses are open, and whoever connects waits. */
+static bool first_generation(struct running *r, struct listener_plan *plan, struct err *e)
+{
+	struct server *s = &r->server;
+	struct generation *g = generation_new(s, conf_hold(s->boot), NULL, e);
+
+	if (!g)
+		return false;
+	for (unsigned i = 0; i < s->n_homes; i++)
+		generation_enter(g, &s->homes[i]);
+	generation_free(g);
+	if (!listeners_plan(r, g, plan, e))
+		return false;
+	listeners_join(r, plan);
+	return true;
+}
+
+/* Rights go before anything is read that a stranger has written, and before there are threads. */
+static bool open_outside(struct running *r, struct listener_plan *plan, struct err *e)
+{
+	keyring_random(r->key, sizeof r->key);
+	return make_homes(r, e) && first_generation(r, plan, e) && listeners_open_control(r, e) &&
+	       give_up_rights(r->server.boot, r->opened, e);
+}
+
+static bool open_inside(struct running *r, struct err *e)
 {
 	struct server *s = &r->server;
 
-	keyring_random(r->key, sizeof r->key);
 	s->started_ms = clock_wall_ms();
 	s->addresses = tally_new(r->key);
 	s->accounts = tally_new(r->key);
 	if (!s->addresses || !s->accounts)
 		return err_set(e, ERR_LATER, "out of memory");
-	if (!open_routes(r, e) || !make_doors(r, e) || !make_homes(r, e) || !open_listeners(r, e) ||
-	    !give_up_rights(s->conf, e) || !open_state(r, e) || !make_lanes(s, e))
+	if (!open_state(r, e) || !make_lanes(s, e))
 		return false;
-	s->submit = submit_conf(s->conf);
 	s->dns = open_dns(s, e);
 	if (!s->dns)
 		return false;
 	s->deliver = deliver_new(&s->homes[0], e);
 	s->health = s->deliver ? health_new(&s->homes[0], e) : NULL;
-	if (s->health)
-		watch_start(s);
-	return s->health && watch_for_the_end(r, e);
+	r->reload = s->health ? reload_new(r, e) : NULL;
+	s->reload = r->reload;
+	r->cert_watch = r->reload ? cert_watch_new(r, e) : NULL;
+	if (!r->cert_watch)
+		return false;
+	watch_start(s);
+	return watch_for_the_end(r, e);
 }
 
 static enum log_format log_format(struct slice word)
@@ -265,6 +212,7 @@ int serve_run(const char *config)
 {
 	struct running r = { 0 };
 	struct err e = { 0 };
+	struct listener_plan plan = { 0 };
 	struct rlimit files;
 	bool ok;
 
@@ -274,18 +222,23 @@ int serve_run(const char *config)
 		setrlimit(RLIMIT_NOFILE, &files);
 	}
 	umask(077);
-	r.server.conf = conf_read(config, &e);
-	if (!r.server.conf)
+	r.config = config;
+	r.server.boot = conf_read(config, &e);
+	if (!r.server.boot)
 		return complain(EXIT_CONFIG_WRONG, e.text);
-	if (!log_start(STDERR_FILENO, log_format(r.server.conf->log.format), &e))
-		return complain(EXIT_FAILED, e.text);
-	ok = open_all(&r, &e);
+	ok = open_outside(&r, &plan, &e) &&
+	     log_start(STDERR_FILENO, log_format(r.server.boot->log.format), &e) &&
+	     open_inside(&r, &e);
 	if (ok) {
 		log_event(LOG_STARTED, F_CSTR("version", SIGNET_VERSION), F_CSTR("config", config),
 			  F_U64("pid", (uint64_t)getpid()), F_U64("threads", r.server.n_homes));
 		/* Listeners first: a loop's events belong to its thread once that runs. */
-		ok = start_listeners(&r, &e) && start_threads(&r, &e);
+		for (unsigned i = 0; i < r.server.n_homes; i++)
+			listeners_change(&plan, &r.server.homes[i]);
+		listeners_start_control(&r);
+		ok = start_threads(&r, &e);
 	}
+	free(plan.at);
 	if (ok) {
 		run_to_the_end(&r);
 		log_event(LOG_STOPPED, F_U64("accepted", atomic_load(&r.server.accepted)),
@@ -293,7 +246,7 @@ int serve_run(const char *config)
 	}
 	close_all(&r);
 	log_stop(2000);
-	conf_free(r.server.conf);
+	conf_free(r.server.boot);
 	if (!ok)
 		return complain(e.kind == ERR_INPUT || e.kind == ERR_DENIED ? EXIT_CONFIG_WRONG
 									    : EXIT_FAILED,

@@ -1,6 +1,7 @@
 #include "serve/tx.h"
 
 #include "ops/clock.h"
+#include "serve/generation.h"
 #include "serve/server.h"
 
 #include <stdlib.h>
@@ -11,7 +12,8 @@ static size_t arena_max(const struct conf *c)
 	return c->limits.recipients * 2048 + c->limits.header_size * 3 + (64 << 10);
 }
 
-struct tx *tx_new(struct home *home, uint64_t account, struct slice key_id)
+struct tx *tx_new(struct home *home, struct generation *rules, uint64_t account,
+		  struct slice key_id)
 {
 	struct tx *tx = calloc(1, sizeof *tx);
 	unsigned char random[10];
@@ -19,8 +21,9 @@ struct tx *tx_new(struct home *home, uint64_t account, struct slice key_id)
 	if (!tx)
 		return NULL;
 	tx->home = home;
-	arena_init(&tx->arena, arena_max(home->server->conf));
-	body_init(&tx->body, home->server);
+	arena_init(&tx->arena, arena_max(rules->conf));
+	tx->rules = generation_hold(rules, home);
+	body_init(&tx->body, home->server, rules->conf);
 	home_random(home, random, sizeof random);
 	tx->envelope.accepted_ms = clock_wall_ms();
 	tx->envelope.id = id_make(tx->envelope.accepted_ms, random);
@@ -39,6 +42,7 @@ void tx_free(struct tx *tx)
 		return;
 	body_done(&tx->body);
 	arena_done(&tx->arena);
+	generation_drop(tx->rules, tx->home);
 	free(tx);
 }
 

@@ -14,12 +14,14 @@
 #include "smtp/param.h"
 #include "smtp/path.h"
 
+struct generation;
 struct home;
 
 struct tx {
 	struct arena arena;
 	struct home *home;
-	struct ref conn; /* may be gone */
+	struct generation *rules; /* held: what it began under */
+	struct ref conn;          /* may be gone */
 	uint32_t question;
 	bool busy;         /* a job holds it */
 	unsigned listener; /* the word it is counted under */
@@ -42,7 +44,7 @@ struct tx {
 	struct commit commit; /* the put */
 };
 
-struct tx *tx_new(struct home *, uint64_t account, struct slice key_id);
+struct tx *tx_new(struct home *, struct generation *, uint64_t account, struct slice key_id);
 void tx_free(struct tx *);
 /* False: memory is out. */
 bool tx_mail(struct tx *, const struct smtp_path *, const struct smtp_mail_params *);

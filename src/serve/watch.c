@@ -54,8 +54,8 @@ static void make_known(void)
 void watch_start(struct server *s)
 {
 	make_known();
-	for (size_t i = 0; i < s->conf->n_listeners; i++)
-		(void)metrics_word(LABEL_LISTENER, s->conf->listeners[i].name);
+	for (size_t i = 0; i < s->boot->n_listeners; i++)
+		(void)metrics_word(LABEL_LISTENER, s->boot->listeners[i].name);
 	metrics_set(M_RELOAD_OK, 1);
 	metrics_set(M_RELOAD_TIME, s->started_ms / 1000);
 	for (unsigned i = 0; i < s->n_homes; i++) {

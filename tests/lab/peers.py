@@ -47,6 +47,22 @@ def make_cert(dir, name="localhost", ec=True, days=30, stem="peer"):
     return cert, key
 
 
+def make_expired_cert(dir, name, stem="expired"):
+    """The same, of 2020. `openssl req` makes none that is over already; its certificate authority does."""
+    cert, key, conf = (os.path.join(dir, f"{stem}.{x}") for x in ("pem", "key", "cnf"))
+    with open(conf, "w", encoding="ascii") as f:
+        f.write(f"[ca]\ndefault_ca = c\n[c]\ndatabase = {conf}.db\nrand_serial = yes\ndefault_md = sha256\n"
+                f"new_certs_dir = {dir}\npolicy = p\nx509_extensions = x\n[p]\ncommonName = supplied\n"
+                f"[x]\nsubjectAltName = DNS:{name}\n")
+    open(f"{conf}.db", "w", encoding="ascii").close()
+    for argv in (["req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", key,
+                  "-out", f"{cert}.csr", "-subj", f"/CN={name}"],
+                 ["ca", "-batch", "-notext", "-selfsign", "-config", conf, "-keyfile", key, "-in", f"{cert}.csr",
+                  "-startdate", "20200101000000Z", "-enddate", "20200201000000Z", "-out", cert]):
+        subprocess.run(["openssl", *argv], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    return cert, key
+
+
 class Taken:
     """A message that a smart host took."""
 
@@ -71,7 +87,7 @@ class SmartHost:
     def __init__(self, dir, tls=False, implicit=False, user=None, password=None, replies=None,
                  require_tls=False, hostname="smart.example", cert=None, enable_SMTPUTF8=True,
                  delay=0.0):
-        self.messages, self.sessions = [], 0
+        self.messages, self.sessions, self.open = [], 0, 0
         self.user, self.password = user, password
         self.replies, self.delay = dict(replies or {}), delay
         self.attempts = []
@@ -87,7 +103,15 @@ class SmartHost:
             def connection_made(self, transport):
                 if not getattr(self, "_over_ssl", False) or self.session is None:
                     outer.sessions += 1
+                    outer.open += 1
+                    self.counted = True
                 super().connection_made(transport)
+
+            def connection_lost(self, error):
+                if getattr(self, "counted", False):
+                    outer.open -= 1
+                    self.counted = False
+                super().connection_lost(error)
 
         class Door(Controller):
             def factory(self):
@@ -100,7 +124,8 @@ class SmartHost:
             authenticator=self.authenticate if user else None, auth_required=bool(user),
             auth_require_tls=bool(tls and not implicit), data_size_limit=64 << 20)
         self.controller.start()
-        self.sessions = 0  # start() looks in itself
+        wait_for("start()'s own look to end", 10, lambda: self.open == 0)
+        self.sessions = 0
 
     def stop(self):
         self.controller.stop()
