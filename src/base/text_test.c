@@ -1,6 +1,7 @@
 /* Errors, UTF-8, times, JSON out. */
 #include "base/err.h"
 #include "base/jsonout.h"
+#include "base/mdoc.h"
 #include "base/room_test.h"
 #include "base/timetext.h"
 #include "base/utf8.h"
@@ -326,6 +327,34 @@ static void json_text_is_harmless(void **state)
 	buf_done(&b);
 }
 
+/* No text is taken for a request, and a word stays one argument. */
+static void mdoc(void **state)
+{
+	static const struct {
+		const char *text, *line, *word;
+	} cases[] = {
+		{ "plain", "plain\n", "\"plain\"" },
+		{ ".Sh X", "\\&.Sh X\n", "\".Sh X\"" },
+		{ "'br", "\\&'br\n", "\"'br\"" },
+		{ "a\\fBb", "a\\efBb\n", "\"a\\efBb\"" },
+		{ "two\n.Sh lines", "two .Sh lines\n", "\"two .Sh lines\"" },
+		{ "a \"b\"", "a \"b\"\n", "\"a \"\"b\"\"\"" },
+		{ "", "\n", "\"\"" },
+	};
+	struct buf b;
+
+	buf_init(&b, 1000);
+	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+		buf_clear(&b);
+		mdoc_line(&b, slice_str(cases[i].text));
+		assert_true(slice_eq(buf_slice(&b), slice_str(cases[i].line)));
+		buf_clear(&b);
+		mdoc_word(&b, slice_str(cases[i].text));
+		assert_true(slice_eq(buf_slice(&b), slice_str(cases[i].word)));
+	}
+	buf_done(&b);
+}
+
 int run_text_tests(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -340,6 +369,7 @@ int run_text_tests(void)
 		cmocka_unit_test(json_structure),
 		cmocka_unit_test(json_text),
 		cmocka_unit_test(json_text_is_harmless),
+		cmocka_unit_test(mdoc),
 	};
 
 	return cmocka_run_group_tests_name("base text", tests, NULL, NULL);

@@ -49,6 +49,15 @@ static void test_lines(void **state)
 	assert_line(LOG_LOGFMT, fields, 5,
 		    "time=2026-11-23T22:43:16.042Z event=message_accepted client=\"192.0.2.1\" "
 		    "size=18446744073709551615 tls=true resumed=false empty=\"\"\n");
+	const struct log_field some[] = { F_SOME("via", S("")), F_SOME("via", S("a")) };
+
+	for (int f = 0; f < 3; f++) /* one that is empty is not there at all */
+		assert_line((enum log_format)f, some, 2,
+			    f == LOG_JSON ? "{\"time\":\"2026-11-23T22:43:16.042Z\",\"event\":"
+					    "\"message_accepted\",\"via\":\"a\"}\n"
+			    : f == LOG_LOGFMT
+				? "time=2026-11-23T22:43:16.042Z event=message_accepted via=\"a\"\n"
+				: "22:43:16 message accepted   via=a\n");
 	assert_line(LOG_JSON, NULL, 0,
 		    "{\"time\":\"2026-11-23T22:43:16.042Z\",\"event\":\"message_accepted\"}\n");
 

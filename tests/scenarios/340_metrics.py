@@ -206,6 +206,93 @@ def test_documented(lab):
           f"\n{head}{rows}\n")
 
 
+def expressions_of_the_dashboard():
+    with open(os.path.join(paths.ROOT, "packaging/grafana/signet.json"), encoding="utf-8") as f:
+        board = json.load(f)
+    out, seen = [], set()
+    for panel in board["panels"]:
+        check(panel["id"] not in seen and panel["title"], "panels have their own ids and a title", panel)
+        seen.add(panel["id"])
+        out += [t["expr"] for t in panel.get("targets", ())]
+    out += [v["query"]["query"] for v in board["templating"]["list"] if v["type"] == "query"]
+    return out
+
+
+def test_dashboard_and_alerts_use_what_there_is(lab):
+    """Each name in the dashboard and in the rules is a metric; each metric of ours is on the board."""
+    families = Port(lab, bare=True).metrics().families
+    with open(os.path.join(paths.ROOT, "packaging/prometheus/signet.rules.yml"), encoding="utf-8") as f:
+        rules = re.findall(r"(?ms)^ +expr: (?:>-)?(.*?)(?=^ +(?:for|labels):)", f.read())
+    shown = expressions_of_the_dashboard()
+    check(len(rules) >= 15 and len(shown) >= 40, "they are read", len(rules), len(shown))
+    known = set(families)
+    for n, kind in families.items():
+        if kind == "histogram":
+            known |= {f"{n}_bucket", f"{n}_sum", f"{n}_count"}
+    used = {n for e in shown + rules for n in re.findall(r"\b(?:signet|process)_[a-z_]+", e)}
+    equal(sorted(used - known), [], "no such metric")
+    on_board = {re.sub(r"_(bucket|sum|count)$", "", n) for e in shown
+                for n in re.findall(r"\bsignet_[a-z_]+", e)} | {n for e in shown for n in
+                                                                re.findall(r"\bsignet_[a-z_]+", e)}
+    left_out = {n for n in families if n.startswith("signet_")} - on_board
+    equal(sorted(left_out), sorted(NOT_SHOWN), "not on the dashboard")
+
+
+# Told and not drawn.
+NOT_SHOWN = {"signet_control_calls_total", "signet_stopping", "signet_limit_message_bytes",
+             "signet_limit_queue_messages", "signet_config_last_reload_success_timestamp_seconds"}
+
+RULES_TEST = """rule_files: [{rules}]
+evaluation_interval: 1m
+tests:
+  - interval: 1m
+    input_series:
+      - {{series: 'up{{job="signet",instance="a"}}', values: '1 0x20'}}
+      - {{series: 'signet_commit_failures_total{{instance="a"}}', values: '0x9 1x20'}}
+      - {{series: 'signet_disk_free_bytes{{instance="a"}}', values: '300x20'}}
+      - {{series: 'signet_limit_disk_reserve_bytes{{instance="a"}}', values: '100x20'}}
+      - {{series: 'signet_queue_messages{{instance="a"}}', values: '90x20'}}
+      - {{series: 'signet_limit_queue_messages{{instance="a"}}', values: '0x20'}}
+      - {{series: 'signet_spool_sync_seconds_bucket{{instance="a",le="0.1"}}', values: '0x20'}}
+      - {{series: 'signet_spool_sync_seconds_bucket{{instance="a",le="1"}}', values: '0+10x20'}}
+      - {{series: 'signet_spool_sync_seconds_bucket{{instance="a",le="+Inf"}}', values: '0+10x20'}}
+      - {{series: 'signet_logins_total{{instance="a",mechanism="PLAIN",result="wrong_secret"}}', values: '0+120x20'}}
+      - {{series: 'signet_logins_total{{instance="a",mechanism="PLAIN",result="ok"}}', values: '0+60x20'}}
+    alert_rule_test:
+{alerts}"""
+FIRES = {"SignetDown": ({"instance": "a", "job": "signet"}, "page"),
+         "SignetCommitFailed": ({"instance": "a"}, "page"), "SignetDiskLow": ({"instance": "a"}, "ticket"),
+         "SignetSlowDisk": ({"instance": "a"}, "ticket"),
+         "SignetLoginsFailing": ({"instance": "a"}, "ticket")}
+SILENT = ("SignetDiskFull", "SignetQueueNearLimit", "SignetSlowAccept", "SignetReloadRefused")
+
+
+def test_alerts(lab):
+    """The rules are sound, and some of them fire when they should and not else."""
+    rules = os.path.join(paths.ROOT, "packaging/prometheus/signet.rules.yml")
+    code, said = run_promtool("check", "rules", rules)
+    equal(code, 0, said)
+    with open(rules, encoding="utf-8") as f:
+        text = f.read()
+    for name in (*FIRES, *SILENT):
+        check(f"alert: {name}\n" in text, name)
+    alerts = "".join(f"      - {{eval_time: 18m, alertname: {n}, exp_alerts: []}}\n" for n in SILENT)
+    for name, (labels, severity) in FIRES.items():
+        want = ", ".join(f"{k}: {v}" for k, v in {**labels, "severity": severity}.items())
+        # promtool compares annotations, too: they are taken out here.
+        alerts += (f"      - {{eval_time: 18m, alertname: {name}, exp_alerts: "
+                   f"[{{exp_labels: {{{want}}}}}]}}\n")
+    d = lab.make_dir("rules")
+    with open(f"{d}/rules.yml", "w", encoding="utf-8") as f:
+        f.write(re.sub(r"(?m)^ +annotations:\n(?:^ {10,}\S.*\n)+", "", text))
+    for name, swap in (("right", ""), ("wrong", "SignetDown")):
+        with open(f"{d}/{name}.yml", "w", encoding="utf-8") as f:
+            f.write(RULES_TEST.format(rules=f"{d}/rules.yml", alerts=alerts)
+                    .replace("0x20'", "1x20'" if swap else "0x20'", 1))
+        code, said = run_promtool("test", "rules", f"{d}/{name}.yml")
+        check((code == 0) == (name == "right"), f"promtool test rules, {name}", said)
+
+
 def test_few_series(lab):
     """No client can make the answer grow: names, addresses and mechanisms of theirs are no labels."""
     p = Port(lab, {"limits": {"errors": 0, "auth_failures": 0, "commands": 0}})
