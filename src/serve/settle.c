@@ -155,23 +155,35 @@ void settle_log(const struct spool_ticket *t, const struct spool_rcpt *rcpts,
 	}
 }
 
+/* Nearly always: all of them have it, and nobody asked to hear of that. */
+static bool nothing_to_tell(const struct settle *s, const struct spool_envelope *env, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		if (s->verdicts[i].state != RCPT_DELIVERED ||
+		    (env->rcpts[s->verdicts[i].rcpt].notify & NOTIFY_SUCCESS))
+			return false;
+	return true;
+}
+
 /* Judges, and fills what is to be committed. False: memory is out. */
 static bool prepare(struct settle *s, const struct spool_envelope *env,
 		    const struct outcome_answer *answers, size_t n, const struct deliver_facts *f)
 {
 	struct deliver *d = s->deliver;
 	struct spool_ticket *t = &s->ticket;
-	uint64_t now = clock_steady_ms(), notice_ms;
+	uint64_t now = clock_steady_ms(), notice_ms = UINT64_MAX;
 	uint32_t pending;
-	bool ok;
+	bool ok = true;
 
 	s->verdicts = ARENA_ARRAY(&s->arena, struct spool_verdict, n);
 	if (!s->verdicts)
 		return false;
 	pending = outcome_judge(answers, n, t->accepted_ms, now, &d->retry, &s->arena, s->verdicts);
-	s->notices = notices_judge(s, env, answers, n, f, now, &notice_ms, &ok);
-	if (!ok)
-		return false;
+	if (!nothing_to_tell(s, env, n)) {
+		s->notices = notices_judge(s, env, answers, n, f, now, &notice_ms, &ok);
+		if (!ok)
+			return false;
+	}
 	for (size_t i = 0; i < n; i++)
 		s->verdicts[i].reply = arena_dup(&s->arena, s->verdicts[i].reply);
 	s->commit.op = (struct spool_op){
