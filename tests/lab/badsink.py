@@ -10,8 +10,10 @@ import re
 import socket
 import ssl
 import struct
+import tempfile
 import threading
 import time
+import warnings
 
 from .peers import make_cert
 from .raw import wait_for
@@ -258,14 +260,16 @@ def default_context():
     return contexts["default"]
 
 
-def server_context(name="sink.example", dir=None, **versions):
-    import tempfile
-    with tempfile.TemporaryDirectory(dir=dir) as d:
+def server_context(name="sink.example", ciphers=None, **versions):
+    with tempfile.TemporaryDirectory() as d, warnings.catch_warnings():
+        warnings.simplefilter("ignore")         # of versions that are deprecated
         cert, key = make_cert(d, name, stem="sink")
         c = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         c.load_cert_chain(cert, key)
-    for k, v in versions.items():
-        setattr(c, k, v)
+        if ciphers:
+            c.set_ciphers(ciphers)
+        for k, v in versions.items():
+            setattr(c, k, v)
     return c
 
 

@@ -36,14 +36,15 @@ def free_ports(n, host="127.0.0.1"):
     return ports
 
 
-def make_cert(dir, name="localhost", ec=True, days=30, stem="peer"):
-    """A self-signed certificate for the name and for 127.0.0.1: (certificate, key) paths."""
+def make_cert(dir, name="localhost", ec=True, days=30, stem="peer", env=None):
+    """A self-signed certificate for the name and for 127.0.0.1: (certificate, key) paths. env: more
+    of openssl's environment."""
     cert, key = os.path.join(dir, f"{stem}.pem"), os.path.join(dir, f"{stem}.key")
     kind = ["ec", "-pkeyopt", "ec_paramgen_curve:P-256"] if ec else ["rsa:2048"]
     subprocess.run(["openssl", "req", "-x509", "-newkey", *kind, "-nodes", "-keyout", key,
                     "-out", cert, "-days", str(days), "-subj", f"/CN={name}",
                     "-addext", f"subjectAltName=DNS:{name},IP:127.0.0.1"],
-                   check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+                   env={**os.environ, **(env or {})}, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     return cert, key
 
 

@@ -267,6 +267,14 @@ def test_an_address_in_place_of_a_name(lab, w):
     check(outcomes(w.s, mid)[0]["outcome"] != "delivered", "an address is no host", outcomes(w.s, mid))
 
 
+def test_an_address_literal(lab, w):
+    """RFC 5321 4.1.3: no name is asked for, and the guard stands before it as before any address."""
+    mid = post(w.s, f"you@[{w.ip(LIVE)}]", subject="to an address")
+    m = w.live.find("Subject: to an address\r\n")
+    equal(m.rcpts, [f"you@[{w.ip(LIVE)}]"], "the recipient")
+    wait_outcome(w.s, mid, "delivered")
+
+
 def test_recipients_of_many_domains(lab, w):
     """One message, one copy for each site; a bad one spoils nothing."""
     to = ["a@two.example", "b@alias.example", "c@bare.example", "d@null.example", "e@postfix.example"]

@@ -1,13 +1,17 @@
 """Next hops that misbehave, found by MX: one domain, one address, one behaviour each, all at once.
 Every one ends in the right outcome, in bounded time and memory; mail for a neighbour goes on."""
 import json
+import os
 import re
+import ssl
+import struct
 import threading
 import time
 
 from lab import badsink as bad
 from lab.badsink import Talk
 from lab.lab import check, equal
+from lab.peers import make_cert
 from lab.raw import wait_for
 from lab.world import World, memory, outcomes, post, wait_bounce
 
@@ -79,6 +83,15 @@ for name, what in (("garbage", bad.tls_garbage), ("close", bad.tls_close), ("han
                    ("half", bad.tls_half), ("old", bad.tls_old), ("alert", bad.alert(40)),
                    ("internal-error", bad.alert(80)), ("reset", RESET)):
     row(f"tls-{name}", {"tls": what}, "later", must=True)
+    # Where TLS is only welcome, mail goes without rather than not at all.
+    row(f"may-tls-{name}", {"tls": what}, "delivered", tls=True, clear=True)
+row("tls-old-version", {}, "later", must=True, version=ssl.TLSVersion.TLSv1_1)
+row("may-tls-old-version", {}, "delivered", tls=True, clear=True, version=ssl.TLSVersion.TLSv1_1)
+# Under must-verify: the name in the certificate, who signed it, when.
+row("verify", {}, "delivered", verify="mx0.verify.example")
+row("verify-stranger", {}, "later", verify=None)
+row("verify-other-name", {}, "later", verify="mx0.other.example")
+row("verify-expired", {}, "later", verify="mx0.verify-expired.example", expired=True)
 
 DOMAINS = {name: FIRST + i for i, name in enumerate(TABLE)}
 
@@ -86,14 +99,40 @@ DOMAINS = {name: FIRST + i for i, name in enumerate(TABLE)}
 def setup(lab):
     assert FIRST + len(TABLE) < 250, "no address left"
     w = World(lab, records=[
-        *World.mx("good", GOOD),
+        *World.mx("good", GOOD), *World.mx("mixed", FIRST + len(TABLE)),
+        *World.mx("often", FIRST + len(TABLE) + 1),
         *(r for name, n in DOMAINS.items() for r in World.mx(name, n))])
     w.good = w.sink(GOOD)
+    w.known = os.path.join(lab.make_dir("known"), "known.pem")
     for name, (behaviour, _, more) in TABLE.items():
         if behaviour is not None:
-            w.sink(DOMAINS[name], behaviour,
-                   tls=name.startswith(("tls-", "starttls-")) or more.get("tls"))
+            w.sink(DOMAINS[name], behaviour, context=context(lab, w, more),
+                   tls=name.startswith(("tls-", "starttls-", "verify")) or more.get("tls"))
     return w
+
+
+def sixty_days_ago(lab):
+    """The environment of a program that makes a certificate which is no longer good."""
+    shift = os.path.join(lab.make_dir("clock"), "shift")
+    with open(shift, "wb") as f:
+        f.write(struct.pack("=q", -60 * 86400))
+    return {"LD_PRELOAD": lab.build_shim("clock"), "CLOCK_SHIFT_FILE": shift}
+
+
+def context(lab, w, more):
+    """What the row says about TLS; None: any self-signed certificate."""
+    if "version" in more:
+        return bad.server_context(ciphers="DEFAULT@SECLEVEL=0", minimum_version=ssl.TLSVersion.TLSv1,
+                                  maximum_version=more["version"])
+    if not more.get("verify"):
+        return None
+    cert, key = make_cert(lab.make_dir("cert"), more["verify"],
+                          env=sixty_days_ago(lab) if more.get("expired") else None)
+    with open(cert, encoding="utf-8") as f, open(w.known, "a", encoding="utf-8") as known:
+        known.write(f.read())
+    c = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    c.load_cert_chain(cert, key)
+    return c
 
 
 def options(w):
@@ -103,7 +142,11 @@ def options(w):
     o = w.options({"delivery": {**quick, "dot": "2s"},
                    # One attempt each: what is put off stays so.
                    "retry": {"first": "1h", "max": "1h", "jitter": 0}})
-    o[("route", "must")] = {**o[("route", "world")], "domains": must, "tls": "must"}
+    world = o[("route", "world")]
+    o[("route", "must")] = {**world, "domains": must, "tls": "must"}
+    o[("route", "verify")] = {**world, "tls": "must-verify", "ca_file": w.known,
+                              "domains": [f"{n}.example" for n, (_, _, m) in TABLE.items()
+                                          if "verify" in m]}
     return o
 
 
@@ -199,6 +242,8 @@ def test_every_behaviour(lab, w):
         got = seen(s, w.ip(DOMAINS[name]) + ":", ids[name])
         if got not in want.split(" or "):
             wrong.append(f"{name}: wanted {want}, got {got}: {outcomes(s, ids[name])} {attempts(name)}")
+        elif more.get("clear") and outcomes(s, ids[name])[-1]["tls"]:
+            wrong.append(f"{name}: over TLS")
         elif "code" in more:
             codes = {e.get("code") for e in outcomes(s, ids[name]) + attempts(name)}
             if more["code"] not in codes:
@@ -211,3 +256,49 @@ def test_every_behaviour(lab, w):
     for line in s.log_lines:
         check(not re.search(r"[\x00-\x1f\x7f-\x9f]", line), "control characters in the log", line)
         check("X-Injected" not in json.loads(line), "a field of a stranger's", line)
+
+
+def test_each_recipient_for_itself(lab, w):
+    """One transaction, every kind of answer: each recipient has its own."""
+    answers = {"yes": None, "no": "550 5.1.1 nobody", "later": "450 4.2.1 busy", "full": "552 5.2.2 full",
+               "enough": "552 5.5.3 too many", "also": None}
+    w.sink(FIRST + len(TABLE), {f"rcpt {k}": [v] for k, v in answers.items() if v})
+    s = lab.signet({**options(w), "retry": {"first": "300ms", "max": "1s", "jitter": 0}})
+    to = {k: f"{k}@mixed.example" for k in answers}
+    mid = post(s, list(to.values()), subject="mixed")
+    for k, t in to.items():
+        wait_for(f"the end of {k}", 20, lambda t=t: any(e["outcome"] != "deferred"
+                                                        for e in outcomes(s, mid, t)))
+    ends = {k: [e["outcome"] for e in outcomes(s, mid, t)] for k, t in to.items()}
+    bounced = {k for k, o in ends.items() if o[-1] != "delivered"}
+    equal(bounced, {"no", "full"}, "who is bounced")
+    check(ends["yes"] == ends["also"] == ["delivered"], "who got it at once", ends)
+    check(ends["later"][0] == ends["enough"][0] == "deferred", "who got it later", ends)
+    got = w.sinks[FIRST + len(TABLE)].messages
+    equal(sorted(t for m in got for t in m.rcpts), sorted(to[k] for k in to if k not in bounced),
+          "each once")
+    b = wait_bounce(w, to["no"])
+    wait_for("both reports", 20, lambda: sum(b"mixed.example" in m.data for m in w.home.messages))
+    check(b.status(to["no"]) == "5.1.1", "its status", b.data)
+
+
+def test_a_host_that_ends_connections_often(lab, w):
+    """421 in the middle of things, and the end without a word: nothing is lost, nothing is doubled."""
+    talks = iter(range(10 ** 6))
+    n = FIRST + len(TABLE) + 1
+
+    def sometimes(talk):
+        k = next(talks) % 7
+        if k == 3:
+            talk.close()
+        return "421 4.7.0 too much of you" if k == 5 else "250 2.1.0 ok"
+
+    w.sink(n, {"mail": sometimes})
+    s = lab.signet({**options(w), "retry": {"first": "200ms", "max": "500ms", "jitter": 0}})
+    with s.login() as c:
+        ids = [post(s, f"r{i}@often.example", connection=c) for i in range(60)]
+    for mid in ids:
+        wait_for("delivery", 60, lambda m=mid: outcomes(s, m)
+                 and outcomes(s, m)[-1]["outcome"] == "delivered")
+    equal(sorted(m.rcpts[0] for m in w.sinks[n].messages),
+          sorted(f"r{i}@often.example" for i in range(60)), "each once")
