@@ -32,7 +32,8 @@ struct api_reload {
 };
 
 struct api_status {
-	uint64_t started_ms, connections, accepted, memory, log_dropped, sites, sites_failing;
+	uint64_t started_ms, connections, accepted, memory, log_dropped, sites, sites_failing,
+	    certificate_until_ms; /* Unix time when the first of those in use ends */
 	bool spool_broken, stopping;
 	struct api_reload reload;
 };

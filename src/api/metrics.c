@@ -77,6 +77,8 @@ static void add_server(const struct api_status *s, struct buf *out)
 			  "Lines that the log could not take");
 	metrics_text_sample(out, "signet_log_lines_dropped_total", NULL, S(""), s->log_dropped,
 			    false);
+	gauge_milli(out, "signet_certificate_expiry_timestamp_seconds",
+		    "When the first of the certificates in use ends", s->certificate_until_ms);
 	gauge(out, "signet_stopping", "1: the server is ending", s->stopping);
 	metrics_text_head(out, "signet_build_info", "gauge", "Always 1; which version it is");
 	metrics_text_sample(out, "signet_build_info", "version", S(SIGNET_VERSION), 1, false);

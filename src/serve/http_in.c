@@ -4,6 +4,7 @@
 #include "base/timetext.h"
 #include "http/conn.h"
 #include "loop/stream.h"
+#include "loop/tls_certs.h"
 #include "ops/clock.h"
 #include "ops/log.h"
 #include "ops/metrics.h"
@@ -192,6 +193,16 @@ static void health_told(struct health_asker *a, const struct health_state *state
 		pump(c);
 }
 
+static uint64_t first_end(const struct tls_certs *certs)
+{
+	struct tls_cert_facts f;
+	uint64_t first = UINT64_MAX;
+
+	for (size_t i = 0; tls_certs_facts(certs, i, &f); i++)
+		first = f.until_ms < first ? f.until_ms : first;
+	return first == UINT64_MAX ? 0 : first;
+}
+
 static void gather(struct conn *c)
 {
 	struct server *s = c->home->server;
@@ -206,8 +217,10 @@ static void gather(struct conn *c)
 		.stopping = atomic_load(&s->stopping),
 		.reload = *reload_last(s->reload),
 	};
-	if (slice_eq(c->path, S("/metrics")))
-		deliver_sites(s->deliver, &c->status.sites, &c->status.sites_failing);
+	if (!slice_eq(c->path, S("/metrics")))
+		return;
+	deliver_sites(s->deliver, &c->status.sites, &c->status.sites_failing);
+	c->status.certificate_until_ms = first_end(c->home->now->certs);
 }
 
 static void post(struct conn *c, struct lane *lane)

@@ -1,5 +1,6 @@
 """What an operator's monitoring reads: /metrics and /healthz, on the control socket and on a port of
 their own, checked with Prometheus' own promtool."""
+import calendar
 import concurrent.futures
 import http.client
 import json
@@ -157,6 +158,10 @@ def test_what_happens_is_counted(lab):
     for name in ("process_resident_memory_bytes", "process_virtual_memory_bytes",
                  "process_open_fds", "process_max_fds", "process_threads", "signet_disk_free_bytes"):
         check(m[name] > 0, name)
+    end = subprocess.run(["openssl", "x509", "-noout", "-enddate", "-in", f"{s.scratch}/server.pem"],
+                         check=True, stdout=subprocess.PIPE).stdout.decode().partition("=")[2].strip()
+    equal(m["signet_certificate_expiry_timestamp_seconds"],
+          calendar.timegm(time.strptime(end, "%b %d %H:%M:%S %Y %Z")), "the certificate's end")
     check(abs(m["process_start_time_seconds"] - time.time()) < 600, "start")
     check(m["process_open_fds"] >= 8 and m["process_threads"] >= 8, "of this process", m.text)
     wait_for("loop lag of both loops", 10,
