@@ -77,6 +77,20 @@ static void tell(struct reload *r)
 	}
 }
 
+static void notify(const struct reload *r)
+{
+	const struct api_reload *v = &r->last;
+	char room[sizeof v->error + sizeof v->waiting + 80];
+	struct buf text = { .p = room, .cap = sizeof room, .max = sizeof room };
+
+	buf_add(&text, v->ok ? S("at work, as it was reloaded") : S("at work; reload refused: "));
+	buf_add(&text, slice_str(v->error));
+	if (v->ok && v->waiting[0])
+		buf_add(&text, S("; waits for a restart: "));
+	buf_add(&text, v->ok ? slice_str(v->waiting) : S(""));
+	notify_ready(&r->running->notify, buf_slice(&text));
+}
+
 static void end(struct reload *r, bool ok)
 {
 	/* The same complaint again and again (a watched file that stays wrong) is one. */
@@ -94,6 +108,8 @@ static void end(struct reload *r, bool ok)
 		metrics_set(M_RELOAD_TIME, r->last.at_ms / 1000);
 	if (news)
 		log_verdict(r);
+	if (!r->running->stop_asked)
+		notify(r);
 	cert_watch_again(r->running->cert_watch);
 	tell(r);
 	if (r->wanted)
@@ -226,6 +242,8 @@ static void begin(struct reload *r)
 	r->job = (struct job){ .run = read_run,
 			       .done = read_done,
 			       .home = r->running->server.homes[0].loop };
+	if (r->cause != RELOAD_CERTIFICATES && !r->running->stop_asked)
+		notify_reloading(&r->running->notify);
 	if (r->running->stop_asked)
 		err_set(&r->error, ERR_CONFLICT, "the server is ending");
 	else if (lane_post(r->running->server.files, &r->job))

@@ -1,10 +1,12 @@
 /* serve/run.c -- a server at work. */
 #include "ops/clock.h"
 #include "ops/log.h"
+#include "ops/readable.h"
 #include "serve/deliver.h"
 #include "serve/running.h"
 
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 static void *home_main(void *arg)
@@ -48,12 +50,52 @@ static void log_damage(const struct server *s)
 	} while (n == 16 && from < 1000);
 }
 
-static void log_warnings(const struct generation *g)
+/* Root has read it all; who we are now may not, and a reload is not root. */
+static void log_unreadable(struct slice path)
 {
+	char name[4096], about[400];
+	struct err why;
+
+	snprintf(name, sizeof name, "%.*s", SLICE_ARG(path));
+	if (!path.n || readable_check(name, &why))
+		return;
+	snprintf(about, sizeof about, "a reload could not read this: %s", why.text);
+	log_event(LOG_WARNING, F_CSTR("about", about));
+}
+
+static void log_warnings(const struct generation *g, const char *config)
+{
+	const struct conf *c = g->conf;
 	struct err w;
+
+	log_unreadable(slice_str(config));
+	for (size_t i = 0; i < c->tls.certificate.n; i++) {
+		log_unreadable(c->tls.certificate.at[i]);
+		log_unreadable(c->tls.key.at[i]);
+	}
+	for (size_t i = 0; i < c->n_routes; i++) {
+		log_unreadable(c->routes[i].password_file);
+		log_unreadable(c->routes[i].ca_file);
+	}
 
 	for (size_t i = 0; generation_warning(g, i, clock_wall_ms(), &w); i++)
 		log_event(LOG_WARNING, F_CSTR("about", w.text));
+}
+
+/* The service manager hears of us as long as every loop goes round: one that hangs is the end of
+ * all. A loop looks up once a second (watch.c). */
+static void on_alive(void *arg)
+{
+	struct running *r = arg;
+	uint64_t now = clock_mono_ms(), late = 2000 + r->notify.watchdog_ms / 2;
+	bool alive = true;
+
+	for (unsigned i = 0; i < r->server.n_homes; i++)
+		if (now > atomic_load(&r->server.homes[i].beat_ms) + late)
+			alive = false;
+	if (alive)
+		notify_alive(&r->notify);
+	loop_timer_set(&r->alive, r->notify.watchdog_ms / 3);
 }
 
 void run_to_the_end(struct running *r)
@@ -61,8 +103,12 @@ void run_to_the_end(struct running *r)
 	struct server *s = &r->server;
 
 	log_damage(s);
-	log_warnings(s->homes[0].now);
+	log_warnings(s->homes[0].now, r->config);
 	deliver_wake(s->deliver);
+	loop_timer_init(&r->alive, s->homes[0].loop, on_alive, r);
+	if (r->notify.watchdog_ms)
+		on_alive(r);
+	notify_ready(&r->notify, S("at work"));
 	loop_run(s->homes[0].loop);
 	for (unsigned i = 1; i < s->n_homes; i++)
 		pthread_join(r->threads[i], NULL);

@@ -12,6 +12,7 @@
 #ifndef SERVE_RUNNING_H
 #define SERVE_RUNNING_H
 
+#include "ops/notify.h"
 #include "serve/generation.h"
 #include "serve/http_in.h"
 #include "serve/server.h"
@@ -39,7 +40,8 @@ struct running {
 	struct reload *reload;
 	struct cert_watch *cert_watch;
 	pthread_t *threads;
-	struct loop_timer grace, watch;
+	struct notify notify;
+	struct loop_timer grace, watch, alive;
 	uint64_t key[2];
 	bool stop_asked, grace_over;
 	int exit_code;

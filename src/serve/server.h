@@ -33,8 +33,9 @@ struct home {
 	struct smtp_in_home *smtp_in;
 	struct loop_timer lag; /* see watch.c */
 	uint64_t lag_due_ms;
-	unsigned watchers;      /* connections of the metrics port */
-	struct generation *now; /* what counts for all that begins here */
+	atomic_uint_fast64_t beat_ms; /* when it last looked; see run.c */
+	unsigned watchers;            /* connections of the metrics port */
+	struct generation *now;       /* what counts for all that begins here */
 	unsigned index;
 	unsigned char random[512]; /* taken from its end; see home_random() */
 	size_t random_left;

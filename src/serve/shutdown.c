@@ -112,6 +112,7 @@ static void on_signal(void *arg, int signo)
 	atomic_store(&r->server.stopping, true);
 	log_event(LOG_STOPPING, F_U64("signal", (uint64_t)signo),
 		  F_U64("connections", smtp_open(&r->server)));
+	notify_stopping(&r->notify, S("ending: no new mail is taken"));
 	deliver_shutdown(r->server.deliver);
 	tell_homes(r, false);
 	loop_timer_set(&r->grace, r->server.homes[0].now->conf->limits.shutdown_grace);

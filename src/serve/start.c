@@ -19,6 +19,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#define OPEN_MS      1800000
 #define WORKERS      2
 #define FILE_WORKERS 4
 #define NAME_WORKERS 2
@@ -185,6 +186,8 @@ static bool open_inside(struct running *r, struct err *e)
 	s->accounts = tally_new(r->key);
 	if (!s->addresses || !s->accounts)
 		return err_set(e, ERR_LATER, "out of memory");
+	/* A long queue takes its time to read. */
+	notify_extend(&r->notify, OPEN_MS);
 	if (!open_state(r, e) || !make_lanes(s, e))
 		return false;
 	s->dns = open_dns(s, e);
@@ -222,6 +225,7 @@ int serve_run(const char *config)
 		setrlimit(RLIMIT_NOFILE, &files);
 	}
 	umask(077);
+	notify_open(&r.notify);
 	r.config = config;
 	r.server.boot = conf_read(config, &e);
 	if (!r.server.boot)
@@ -247,6 +251,7 @@ int serve_run(const char *config)
 	close_all(&r);
 	log_stop(2000);
 	conf_free(r.server.boot);
+	notify_close(&r.notify);
 	if (!ok)
 		return complain(e.kind == ERR_INPUT || e.kind == ERR_DENIED ? EXIT_CONFIG_WRONG
 									    : EXIT_FAILED,

@@ -13,6 +13,7 @@ static void on_look(void *arg)
 
 	metrics_observe(M_LOOP_LAG, now > h->lag_due_ms ? (now - h->lag_due_ms) * 1000000 : 0);
 	h->lag_due_ms = now + LOOK_MS;
+	atomic_store_explicit(&h->beat_ms, now, memory_order_relaxed);
 	loop_timer_set(&h->lag, LOOK_MS);
 }
 
@@ -62,6 +63,7 @@ void watch_start(struct server *s)
 		struct home *h = &s->homes[i];
 
 		h->lag_due_ms = clock_mono_ms() + LOOK_MS;
+		atomic_store(&h->beat_ms, clock_mono_ms());
 		loop_timer_init(&h->lag, h->loop, on_look, h);
 		loop_timer_set(&h->lag, LOOK_MS);
 	}

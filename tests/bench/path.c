@@ -12,7 +12,7 @@
 #include "auth/known.h"
 #include "base/b64.h"
 #include "serve/deliver.h"
-#include "serve/from_conf.h"
+#include "serve/generation.h"
 #include "serve/server.h"
 #include "serve/smtp_in.h"
 
@@ -28,9 +28,7 @@ static const uint64_t hash_key[2] = { 1, 2 };
 
 static struct server server;
 static struct home home;
-static struct smtp_door door;
-static struct route route;
-static const struct slice everywhere = { "*", 1 };
+static struct generation *generation;
 static struct buf login, message;
 
 static void must(bool ok, const char *what, const struct err *e)
@@ -43,6 +41,17 @@ static void must(bool ok, const char *what, const struct err *e)
 
 /* -- the server, as serve/start makes it -- */
 
+static void make_certificate(const char *dir)
+{
+	char cert[4096], key[4096];
+	struct err e = { 0 };
+
+	snprintf(cert, sizeof cert, "%s/c.pem", dir);
+	snprintf(key, sizeof key, "%s/c.key", dir);
+	must(tls_make_selfsigned(S("mx.path.example"), slice_str(cert), slice_str(key), &e),
+	     "certificate", &e);
+}
+
 static void read_conf(const char *dir)
 {
 	struct err e = { 0 };
@@ -52,16 +61,16 @@ static void read_conf(const char *dir)
 	snprintf(path, sizeof path, "%s/signet.conf", dir);
 	f = fopen(path, "w");
 	must(f, path, NULL);
-	/* Any file that can be read passes for a certificate: there is no TLS here. */
 	fprintf(f, "hostname = \"mx.path.example\"\n"
 		   "data_dir = \".\"\n"
 		   "spool { path = \"spool\" }\n"
-		   "tls { certificate = {\"signet.conf\"}\n key = {\"signet.conf\"} }\n"
+		   "tls { certificate = c.pem\n key = c.key }\n"
 		   "listener \"submission\" { address = {\"127.0.0.1:587\"} }\n"
-		   "route \"all\" { type = capture\n path = \"nowhere\" }\n");
+		   "route \"all\" { type = capture\n path = nowhere\n connections = 4 }\n");
 	must(!fclose(f), path, NULL);
-	server.conf = conf_read(path, &e);
-	must(server.conf, "conf", &e);
+	make_certificate(dir);
+	server.boot = conf_read(path, &e);
+	must(server.boot, "conf", &e);
 }
 
 static void make_store(void)
@@ -119,10 +128,10 @@ static void make_server(const char *dir)
 	read_conf(dir);
 	make_store();
 	make_home();
-	sc = (struct spool_conf){ .path = server.conf->spool.path,
-				  .segment_bytes = server.conf->spool.segment,
-				  .reserve_bytes = server.conf->spool.reserve,
-				  .messages_max = server.conf->spool.messages_max,
+	sc = (struct spool_conf){ .path = server.boot->spool.path,
+				  .segment_bytes = server.boot->spool.segment,
+				  .reserve_bytes = server.boot->spool.reserve,
+				  .messages_max = server.boot->spool.messages_max,
 				  .hash_key = { hash_key[0], hash_key[1] } };
 	server.spool_backend = &spool_segments;
 	server.spool = server.spool_backend->open(&sc, &e);
@@ -133,19 +142,11 @@ static void make_server(const char *dir)
 	server.committer = batch_new("committer", 65536, commit_run, &server, &e);
 	server.addresses = tally_new(hash_key);
 	server.accounts = tally_new(hash_key);
-	route = (struct route){ .name = S("all"),
-				.type = ROUTE_CAPTURE,
-				.domains = &everywhere,
-				.n_domains = 1,
-				.connections = 4,
-				.path = S("nowhere") };
-	server.routes = (struct routes){ &route, 1 };
-	server.submit = submit_conf(server.conf);
+	generation = generation_new(&server, conf_hold(server.boot), NULL, &e);
+	must(generation, "generation", &e);
+	generation_enter(generation, &home);
 	server.deliver = deliver_new(&home, &e);
 	must(server.deliver, "deliver", &e);
-	door = (struct smtp_door){ .server = &server,
-				   .name = S("submission"),
-				   .session = session_conf(server.conf, false) };
 }
 
 static void end_server(void)
@@ -158,12 +159,14 @@ static void end_server(void)
 	server.spool_backend->close(server.spool);
 	store_close(server.store);
 	smtp_in_home_free(home.smtp_in);
+	generation_enter(NULL, &home);
+	generation_free(generation);
 	sender_cache_free(home.senders);
 	auth_known_free(home.logins);
 	loop_free(home.loop);
 	tally_free(server.addresses);
 	tally_free(server.accounts);
-	conf_free(server.conf);
+	conf_free(server.boot);
 	buf_done(&login);
 	buf_done(&message);
 }
@@ -236,7 +239,7 @@ static void all_say(struct slice what, const char *code)
 static void hello(void)
 {
 	for (int i = 0; i < CLIENTS; i++)
-		smtp_in_accept(&home, &door, i);
+		smtp_in_accept(&home, &generation->doors[0], i);
 	all_hear("220");
 	all_say(S("EHLO client.example\r\n"), "250");
 	all_say(S("STARTTLS\r\n"), "220");

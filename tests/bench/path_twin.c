@@ -486,6 +486,11 @@ bool mx_start(struct mx *mx, struct site *site)
 	return false;
 }
 
+void mx_rerouted(struct mx *mx)
+{
+	(void)mx;
+}
+
 void mx_hurry(struct mx *mx)
 {
 	(void)mx;

@@ -1,0 +1,6 @@
+#include "serve/room_test.h"
+
+int main(void)
+{
+	return test_generation() + test_rights() ? 1 : 0;
+}
