@@ -9,6 +9,7 @@ from lab.world import World, outcomes, post, wait_outcome
 
 TIMEOUT = 180
 V4, V6 = "9.9.9.{}", "2600:9::{}"             # ours, here
+OURS = 50                                     # Signet itself, for the world to reach
 HOLE4, HOLE6 = "9.9.8.7", "2600:8::7"         # nobody answers
 HOLES = [HOLE4, HOLE6] + [f"2600:8::1{i}" for i in range(20)]
 NO4, NO6 = "9.9.7.7", "2600:7::7"             # no way there
@@ -39,6 +40,7 @@ def records():
         for i, addresses in enumerate(hosts):
             out.append(f"{name} IN MX {10 * (i + 1)} mx{i}.{name}")
             out += [f"mx{i}.{name} IN {'AAAA' if ':' in a else 'A'} {a}" for a in addresses]
+    out += ["ours IN MX 10 mx.ours", f"mx.ours IN A {V4.format(OURS)}", f"mx.ours IN AAAA {V6.format(OURS)}"]
     out += ["next-host IN MX 1 deaf.next-host", "next-host IN MX 2 mx0.v4", f"deaf.next-host IN A {HOLE4}",
             f"deaf.next-host IN AAAA {HOLE6}"]
     for i, a in enumerate(PRIVATE + LOOP):
@@ -49,7 +51,7 @@ def records():
 
 def setup(lab):
     netns.enter()
-    here = {n for _, n in HOSTS.values()}
+    here = {n for _, n in HOSTS.values()} | {OURS}
     netns.address(*(V4.format(n) for n in here), *(V6.format(n) for n in here), V4.format(99),
                   V6.format(99), *PRIVATE, *HOLES)
     netns.unreachable("9.9.7.0/24", "2600:7::/64")
@@ -64,7 +66,9 @@ def setup(lab):
     # Whoever may not be connected to listens.
     w.near = [w.sink(a, host=a) for a in (*PRIVATE, "127.9.9.9", "127.0.0.1", "::1")]
     # Whoever waits for that timeout is too late for the test.
-    w.s = w.signet({"delivery": {"connect": "10m"}}, route={"allow": None})
+    w.s = w.signet({"delivery": {"connect": "10m"},
+                    ("listener", "smtp"): {"address": [f"{V4.format(OURS)}:25", f"[{V6.format(OURS)}]:25"],
+                                           "tls": "starttls"}}, route={"allow": None})
     return w
 
 
@@ -97,3 +101,22 @@ def test_no_stranger_makes_us_connect_here(lab, w):
         said = outcomes(w.s, mid)[0]
         check(said["outcome"] != "delivered", "not there", said)
     equal({s.host: s.sessions for s in w.near if s.sessions}, {}, "connections")
+
+
+def refused_as_ours(s, to):
+    mid = post(s, to)
+    wait_for("a verdict", 20, lambda: outcomes(s, mid))
+    check("address of this server" in outcomes(s, mid)[0]["reply"], "why", outcomes(s, mid))
+
+
+def test_our_own_addresses(lab, w):
+    """By a name that is not ours: the address that we listen on is ours, in both families."""
+    refused_as_ours(w.s, "you@ours.example")
+
+
+def test_every_address_of_this_machine_is_ours(lab, w):
+    """When we listen on all of them."""
+    s = w.signet({("listener", "smtp"): {"address": ["0.0.0.0:9925", "[::]:9925"], "tls": "starttls"}},
+                 route={"allow": None})
+    refused_as_ours(s, "you@v4.example")
+    refused_as_ours(s, "you@v6.example")
