@@ -61,8 +61,20 @@ class Tree:
                 ("hosts", "127.0.0.1 localhost\n"),
                 ("nsswitch.conf", "passwd: files\ngroup: files\nhosts: files\n"),
                 ("resolv.conf", "")):
-            with open(f"{self.root}/etc/{file}", "w", encoding="utf-8") as f:
-                f.write(text)
+            self.put(f"{self.root}/etc/{file}", text)
+
+    @staticmethod
+    def put(path, text):
+        """In one step: somebody else's program in the same tree may be reading it."""
+        try:
+            with open(path, encoding="utf-8") as f:
+                if f.read() == text:
+                    return
+        except OSError:
+            pass
+        with open(f"{path}.{os.getpid()}", "w", encoding="utf-8") as f:
+            f.write(text)
+        os.rename(f"{path}.{os.getpid()}", path)
 
     def clone(self, name):
         """A tree of one instance's own, for programs whose paths cannot be configured: the same
