@@ -85,6 +85,7 @@ FAILS = {
                    "--host", "127.0.0.1", "--port", "1"]),
              (77, ["send", "--from", "a@shop.example", "--to", "b@example.com", "--key-file", "{badkey}"])],
     "status": [(64, ["status", "x"]), (69, ["status", "--socket", "/nonexistent"])],
+    "reload": [(64, ["reload", "x"]), (69, ["reload", "--socket", "/nonexistent"])],
     "health": [(64, ["health", "x"]), (69, ["health", "--socket", "/nonexistent"])],
     "metrics": [(64, ["metrics", "x"]), (69, ["metrics", "--socket", "/nonexistent"])],
     "account add": [(64, ["account", "add"]), (65, ["account", "add", "no such name!"]),
