@@ -3,6 +3,7 @@
 #include "ctl/ctl.h"
 #include "ctl/manual.h"
 #include "ctl/send.h"
+#include "doctor/doctor.h"
 #include "serve/start.h"
 
 #include <stdio.h>
@@ -36,6 +37,8 @@ static int run(struct slice command, const struct ctl_args *a)
 		return serve_config_man();
 	if (slice_eq(command, S("spool salvage")))
 		return serve_salvage(a->words[0].p, a->words[1].p, a->json);
+	if (slice_eq(command, S("doctor")))
+		return doctor_command(config, text(a->host, NULL), a->json);
 	if (slice_eq(command, S("backup")))
 		return backup_command(config, a->words[0].p, a->secrets, a->json);
 	if (slice_eq(command, S("restore")))

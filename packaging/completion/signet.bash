@@ -13,7 +13,7 @@ _signet() {
 		   fi ;;
 		esac
 	done
-	firsts='help serve init config spool backup restore send status health metrics reload account key domain queue'
+	firsts='help serve init config spool doctor backup restore send status health metrics reload account key domain queue'
 	case "$first" in
 	help) seconds='man bash zsh fish' ;;
 	config) seconds='check dump table man' ;;
@@ -29,6 +29,7 @@ _signet() {
 	init) options="$options --hostname --demo" ;;
 	config) options="$options" ;;
 	spool) options="$options" ;;
+	doctor) options="$options" ;;
 	backup) options="$options --with-secrets" ;;
 	restore) options="$options --spool --expect --deliver" ;;
 	send) options="$options --from --to --subject --text --host --port --key-file" ;;

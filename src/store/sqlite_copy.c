@@ -93,3 +93,8 @@ bool store_copy_file(struct slice from_path, struct slice to, struct err *e)
 	sqlite3_close(from);
 	return ok;
 }
+
+const char *store_version(void)
+{
+	return sqlite3_libversion();
+}

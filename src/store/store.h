@@ -193,4 +193,7 @@ bool store_copy(struct store_handle *, struct slice to, struct err *e);
 /* The same of a file that no store of this process has open, in whatever version it is. */
 bool store_copy_file(struct slice from, struct slice to, struct err *e);
 
+/* The version of SQLite, for the eye. */
+const char *store_version(void);
+
 #endif

@@ -75,6 +75,7 @@ FAILS = {
     "config man": [(64, ["config", "man", "x"])],
     "spool salvage": [(64, ["spool", "salvage", "a"]), (66, ["spool", "salvage", "/nonexistent", "{new}"]),
                       (73, ["spool", "salvage", "{spool}", "{data}"])],
+    "doctor": [(64, ["doctor", "x"])],
     "backup": [(64, ["backup"]), (73, ["backup", "{data}"]),
                (78, ["backup", "{new}", "--config", "/nonexistent.conf"])],
     "restore": [(64, ["restore"]), (65, ["restore", "{data}", "--data", "{new}"]),
