@@ -15,6 +15,12 @@ LIAR, GOOD, MANY = 54, 20, 21
 BELOW = ".bad.example"
 
 
+def chain(q):
+    """Aliases without end, each a new one."""
+    n = int(q.name.partition(".")[0].rpartition("-")[2]) if "chain-" in q.name.replace("long-chain.", "") else 0
+    return q.reply([dns.cname(q.wire, f"chain-{n + 1}.links" + BELOW)])
+
+
 def slow(q):
     time.sleep(0.5)
     return q.reply([dns.mx(q.wire, 10, "mx0.good.example")])
@@ -61,11 +67,16 @@ TABLE = {
     "rdata-pointer-loop": (dns.pointer_loop, "waits"),
     "cname-self": (lambda q: q.reply([dns.cname(q.wire, q.name)]), "waits"),
     "cname-loop": (lambda q: q.reply([dns.cname(q.wire, "cname-loop2" + BELOW)]), "waits"),
+    "long-chain": (chain, "waits"),
     "bogus": (None, "waits"),       # NSD's, signed by nobody
     "host-servfail": (lambda q: q.reply([dns.mx(q.wire, 10, "h.servfail" + BELOW)]), "waits"),
     "host-short": (lambda q: q.reply([dns.mx(q.wire, 10, "h.short" + BELOW)]), "waits"),
     "hosts-1000": (hosts(1000), "delivered"),
     "slow": (slow, "delivered"),
+    # No answer and no error is "nothing there" (RFC 2308 2.2), whatever stands beside it: the resolver
+    # that we are told to ask is believed.
+    "referral": (dns.referral, "bounced"),
+    "answer-for-another": (dns.other_name, "bounced"),
     # No host has such a name, and the domain's own server says it: that is for good.
     "odd-blank": (odd(b"\x09mx x.evil\0"), "bounced"),
     "odd-newline": (odd(b"\x10a\r\nX-Injected: b\0"), "bounced"),
@@ -88,6 +99,7 @@ def setup(lab):
     for name, (fn, _) in TABLE.items():
         if fn:
             b[name + BELOW, dns.MX] = fn
+    b["*.links" + BELOW] = chain
     b["cname-loop2" + BELOW] = lambda q: q.reply([dns.cname(q.wire, "cname-loop" + BELOW)])
     b["h.servfail" + BELOW] = dns.rcode(dns.SERVFAIL)
     b["h.short" + BELOW] = lambda q: q.reply([dns.record(q.wire, q.type, b"\x7f\0\0")])
