@@ -6,7 +6,7 @@ static struct slice lower(const char *s, char *room, size_t size)
 {
 	size_t n = 0;
 
-	for (; s[n] && n < size; n++)
+	for (; n < size && s[n]; n++)
 		room[n] = ascii_lower(s[n]);
 	return slice(room, n);
 }

@@ -50,8 +50,10 @@ enum {
 	N_CELLS
 };
 
-static const unsigned short first_cell[METRICS_N] = {
-#define X(symbol, kind, name, a, b, help) [symbol] = CELL_##symbol,
+static const struct place {
+	unsigned short first, a, b; /* cell, words of its labels */
+} places[METRICS_N] = {
+#define X(symbol, kind, name, a, b, help) [symbol] = { CELL_##symbol, WORDS_##a, WORDS_##b },
 	METRICS(X)
 #undef X
 };
@@ -91,7 +93,7 @@ static struct block *attach(void)
 	return b;
 }
 
-static void add(unsigned cell, uint64_t n)
+static inline void add(unsigned cell, uint64_t n)
 {
 	struct block *b = mine;
 	atomic_uint_fast64_t *at;
@@ -105,17 +107,12 @@ static void add(unsigned cell, uint64_t n)
 			      memory_order_relaxed);
 }
 
-static unsigned words_of(enum metrics_label l)
+static inline unsigned cell_of(enum metric m, unsigned a, unsigned b)
 {
-	return metrics_labels[l].max + 1;
-}
+	const struct place *p = &places[m];
 
-static unsigned cell_of(enum metric m, unsigned a, unsigned b)
-{
-	const struct metrics_info *i = &metrics_infos[m];
-
-	MUST(a < words_of(i->a) && b < words_of(i->b));
-	return first_cell[m] + a * words_of(i->b) + b;
+	MUST(a < p->a && b < p->b);
+	return p->first + a * p->b + b;
 }
 
 void metrics_add(enum metric m, unsigned a, unsigned b, uint64_t n)
@@ -131,7 +128,7 @@ void metrics_sub(enum metric m, unsigned a, unsigned b, uint64_t n)
 void metrics_set(enum metric m, uint64_t value)
 {
 	MUST(metrics_infos[m].kind == METRIC_LEVEL);
-	atomic_store_explicit(&counters.shared.cells[first_cell[m]], value, memory_order_relaxed);
+	atomic_store_explicit(&counters.shared.cells[places[m].first], value, memory_order_relaxed);
 }
 
 const struct metrics_bounds *metrics_bounds_of(enum metric m)
@@ -155,13 +152,13 @@ void metrics_observe(enum metric m, uint64_t value)
 	MUST(bounds);
 	while (i < bounds->n && value > bounds->at[i])
 		i++;
-	add(first_cell[m] + i, 1);
-	add(first_cell[m] + METRICS_BUCKETS + 1, value);
+	add(places[m].first + i, 1);
+	add(places[m].first + METRICS_BUCKETS + 1, value);
 }
 
 uint64_t metrics_cell(enum metric m, unsigned i)
 {
-	unsigned at = first_cell[m] + i;
+	unsigned at = places[m].first + i;
 	uint64_t sum = atomic_load_explicit(&counters.shared.cells[at], memory_order_relaxed);
 
 	for (struct block *b = atomic_load(&counters.blocks); b; b = b->next)
@@ -175,7 +172,7 @@ uint64_t metrics_sum(enum metric m, unsigned a, unsigned b)
 	uint64_t sum = 0;
 
 	if (!bounds)
-		return metrics_cell(m, cell_of(m, a, b) - first_cell[m]);
+		return metrics_cell(m, cell_of(m, a, b) - places[m].first);
 	for (unsigned i = 0; i <= bounds->n; i++)
 		sum += metrics_cell(m, i);
 	return sum;

@@ -50,13 +50,11 @@ static void add_fraction(struct buf *out, uint64_t value, uint64_t unit)
 	uint64_t rest = value % unit;
 
 	buf_addu(out, value / unit);
-	if (!rest)
-		return;
-	buf_addc(out, '.');
-	while (rest) {
+	if (rest)
+		buf_addc(out, '.');
+	for (; rest; rest %= unit) {
 		rest *= 10;
 		buf_addc(out, (char)('0' + rest / unit));
-		rest %= unit;
 	}
 }
 
