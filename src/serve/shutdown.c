@@ -134,16 +134,17 @@ void close_all(struct running *r)
 	struct server *s = &r->server;
 	struct opened *o;
 
-	for (o = r->opened; o; o = o->next)
-		listener_close(o->listener);
 	for (unsigned i = 0; s->homes && i < s->n_homes; i++)
 		if (s->homes[i].smtp_in)
 			smtp_in_abort(s->homes[i].smtp_in);
 	/* Jobs under way end first, then the commits they may have asked for. What they send back
 	 * to the loops is not run any more: outcomes are durable, answers have nobody to go to. */
+	lane_free(s->files);
+	/* Only now: a reload under way looks at what is open. */
+	for (o = r->opened; o; o = o->next)
+		listener_close(o->listener);
 	lane_free(s->names);
 	lane_free(s->watch);
-	lane_free(s->files);
 	lane_free(s->work);
 	batch_free(s->committer);
 	health_free(s->health);
