@@ -36,6 +36,7 @@ struct api_status {
 	    certificate_until_ms; /* Unix time when the first of those in use ends */
 	bool spool_broken, stopping;
 	struct api_reload reload;
+	struct slice dnssec; /* how the validation of DNS answers fares */
 };
 
 /* What a call may use. */

@@ -29,6 +29,7 @@ bool api_status_show(struct api_run *r, struct err *e)
 	json_knum(j, "damaged", c.damaged);
 	json_knum(j, "disk_free", c.disk_free);
 	api_reload_show(j, &s->reload);
+	json_kstr(j, "dnssec", s->dnssec);
 	json_close(j);
 	return true;
 }

@@ -23,6 +23,7 @@
 	X(LOG_MESSAGE_REFUSED,    "message_refused",    "a message was refused after its end of data") \
 	X(LOG_MESSAGE_UNREADABLE, "message_unreadable", "a queued message cannot be read now; it is not tried again before the next start") \
 	X(LOG_ATTEMPT,            "attempt",            "a connection for delivery failed or was refused") \
+	X(LOG_DNS,                "dns",                "whether DNS answers are validated (DNSSEC): works, off, broken, unknown; and why") \
 	X(LOG_OUTCOME,            "outcome",            "what an attempt meant for one recipient: delivered, deferred, failed") \
 	X(LOG_NOTICE,             "notice",             "the sender of a message is told what became of it, or is not: reason") \
 	X(LOG_SPOOL_FAILED,       "spool_failed",       "a commit failed: the server accepts nothing more and ends") \

@@ -13,6 +13,7 @@
 #include "serve/health.h"
 #include "serve/reload.h"
 #include "serve/server.h"
+#include "serve/validation.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -52,6 +53,7 @@ struct conn {
 	uint32_t question;
 	struct api_call call;
 	struct api_status status;
+	char dnssec[300];
 	struct slice method, path, query; /* copies: the machine may move on */
 	struct health_asker health;
 	struct arena arena;
@@ -217,6 +219,8 @@ static void gather(struct conn *c)
 		.stopping = atomic_load(&s->stopping),
 		.reload = *reload_last(s->reload),
 	};
+	snprintf(c->dnssec, sizeof c->dnssec, "%s", validation_state(s->validation));
+	c->status.dnssec = slice_str(c->dnssec);
 	if (!slice_eq(c->path, S("/metrics")))
 		return;
 	deliver_sites(s->deliver, &c->status.sites, &c->status.sites_failing);

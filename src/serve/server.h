@@ -19,6 +19,7 @@
 
 struct auth_known;
 struct dns;
+struct validation;
 struct deliver;
 struct generation;
 struct health;
@@ -66,6 +67,7 @@ struct server {
 	struct health *health;   /* the same */
 	struct dns *dns;         /* the same */
 	struct reload *reload;   /* so does this */
+	struct validation *validation;
 
 	struct tally *addresses, *accounts;
 	atomic_uint_fast64_t memory;      /* bytes of bodies held in memory */

@@ -9,6 +9,7 @@
 #include "serve/health.h"
 #include "serve/reload.h"
 #include "serve/running.h"
+#include "serve/validation.h"
 
 #include <signal.h>
 #include <stdlib.h>
@@ -151,6 +152,7 @@ void close_all(struct running *r)
 	cert_watch_free(r->cert_watch);
 	reload_free(r->reload);
 	deliver_free(s->deliver);
+	validation_free(s->validation);
 	dns_free(s->dns);
 	if (s->spool)
 		s->spool_backend->close(s->spool);

@@ -11,6 +11,7 @@
 #include "serve/health.h"
 #include "serve/reload.h"
 #include "serve/running.h"
+#include "serve/validation.h"
 #include "serve/watch.h"
 
 #include <stdio.h>
@@ -193,6 +194,9 @@ static bool open_inside(struct running *r, struct err *e)
 	s->dns = open_dns(s, e);
 	if (!s->dns)
 		return false;
+	s->validation = validation_new(&s->homes[0]);
+	if (!s->validation)
+		return err_set(e, ERR_LATER, "out of memory");
 	s->deliver = deliver_new(&s->homes[0], e);
 	s->health = s->deliver ? health_new(&s->homes[0], e) : NULL;
 	r->reload = s->health ? reload_new(r, e) : NULL;
