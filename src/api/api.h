@@ -15,6 +15,8 @@
 #include "spool/spool.h"
 #include "store/store.h"
 
+struct gate;
+
 #define API_RELOAD_WARNINGS 8
 
 /* What came of the last reload, and what is in use since. */
@@ -46,6 +48,7 @@ struct api_context {
 	struct spool *spool;
 	const struct api_status *status;
 	const struct conf *conf;
+	struct gate *gate;
 };
 
 struct api_call {

@@ -25,6 +25,7 @@ api_fn api_account_add, api_account_list, api_account_suspend, api_account_resum
 api_fn api_key_create, api_key_list, api_key_show, api_key_revoke;
 api_fn api_domain_add, api_domain_list, api_domain_remove;
 api_fn api_backup_begin, api_backup_end;
+api_fn api_ban_list, api_ban_add, api_ban_lift, api_authlog_list;
 api_fn api_queue_list, api_queue_show, api_queue_count, api_queue_damaged;
 
 api_fn api_reload_ask;

@@ -30,10 +30,11 @@ struct ctl_args {
 	struct slice words[8]; /* positional, behind the command's own words */
 	size_t n_words;
 	struct slice config, socket, data, hostname, account, name, from, to, subject, text, host,
-	    port, key_file, dest, state, limit, expires, spool, expect;
+	    port, key_file, dest, state, limit, expires, spool, expect, since, address, identity,
+	    key, result, reason, seconds;
 	struct slice scopes[32];
 	size_t n_scopes;
-	bool json, verified, subdomains, import_key, demo, secrets, deliver;
+	bool json, verified, subdomains, import_key, demo, secrets, deliver, follow;
 };
 
 /* argv behind the program's name. On success *ret_command is the command's name ("account add")

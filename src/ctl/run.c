@@ -3,6 +3,7 @@
 
 #include "base/jsonout.h"
 #include "base/secret.h"
+#include "ctl/authlog.h"
 #include "fetch/fetch.h"
 #include "http/json.h"
 #include "ops/conf.h"
@@ -199,6 +200,37 @@ static bool domain_remove(const struct ctl_args *a, struct request *r, struct er
 	return need_account(a, e);
 }
 
+static bool ban_list(const struct ctl_args *a, struct request *r, struct err *e)
+{
+	(void)a, (void)e;
+	path(r, "GET", "/control/bans", S(""), "");
+	return true;
+}
+
+static bool ban_add(const struct ctl_args *a, struct request *r, struct err *e)
+{
+	uint64_t seconds = 0;
+
+	if (a->seconds.n && (!ctl_span(a->seconds, &seconds) || !seconds))
+		return err_set(e, ERR_INPUT, "--for needs a time like 90s, 15m, 6h or 30d");
+	path(r, "POST", "/control/bans", S(""), "");
+	json_open(&r->json);
+	json_kstr(&r->json, "network", a->words[0]);
+	if (seconds)
+		json_knum(&r->json, "seconds", seconds);
+	if (a->reason.n)
+		json_kstr(&r->json, "reason", a->reason);
+	json_close(&r->json);
+	return true;
+}
+
+static bool ban_lift(const struct ctl_args *a, struct request *r, struct err *e)
+{
+	(void)e;
+	path(r, "DELETE", "/control/bans/", a->words[0], "");
+	return true;
+}
+
 static bool queue_list(const struct ctl_args *a, struct request *r, struct err *e)
 {
 	(void)e;
@@ -268,6 +300,9 @@ static const struct caller {
 	{ { "domain add", 10 }, domain_add },
 	{ { "domain list", 11 }, domain_list },
 	{ { "domain remove", 13 }, domain_remove },
+	{ { "ban list", 8 }, ban_list },
+	{ { "ban add", 7 }, ban_add },
+	{ { "ban lift", 8 }, ban_lift },
 	{ { "queue list", 10 }, queue_list },
 	{ { "queue show", 10 }, queue_show },
 	{ { "queue count", 11 }, queue_count },
@@ -451,6 +486,8 @@ int ctl_run(struct slice command, const struct ctl_args *a)
 		/* The server that runs may be asked all the same. */
 		conf_peek_socket(config, &socket);
 	}
+	if (slice_eq(command, S("authlog")))
+		rc = ctl_authlog(a, a->socket.n ? a->socket : conf->control_socket);
 	for (size_t i = 0; i < sizeof callers / sizeof *callers; i++)
 		if (slice_eq(callers[i].name, command)) {
 			if (!callers[i].make(a, &r, &e))

@@ -66,6 +66,14 @@ struct conf {
 		uint64_t delay_notice, full_size, per_hour;
 	} bounce;
 	struct {
+		uint64_t free, delay, delay_max, ban_after, ban, ban_max, half_life, remember,
+		    per_minute, memory;
+		struct conf_list allow;
+	} guard;
+	struct {
+		uint64_t keep, rows;
+	} authlog;
+	struct {
 		struct slice format;
 	} log;
 	struct {

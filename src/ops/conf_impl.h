@@ -26,6 +26,8 @@ enum conf_section {
 	IN_DELIVERY,
 	IN_DNS,
 	IN_BOUNCE,
+	IN_GUARD,
+	IN_AUTHLOG,
 	IN_LOG,
 	IN_METRICS,
 	IN_LINKS,

@@ -27,6 +27,8 @@ const struct conf_section_info conf_sections[SECTIONS] = {
 	[IN_DELIVERY] = { "delivery", false, "How long a remote server may take, phase by phase" },
 	[IN_DNS]      = { "dns",      false, "How names are looked up, for delivery by MX" },
 	[IN_BOUNCE]   = { "bounce",   false, "What senders are told of their mail, by mail" },
+	[IN_GUARD]    = { "guard",    false, "How much a guesser may guess, at all doors together" },
+	[IN_AUTHLOG]  = { "authlog",  false, "The authentication log: signet authlog" },
 	[IN_LOG]      = { "log",      false, "The log, on standard error" },
 	[IN_METRICS]  = { "metrics",  false, "/metrics for Prometheus and /healthz, by HTTP; the control socket has them, too" },
 	[IN_LINKS]    = { "links",    false, "Links in replies, for people who read them" },
@@ -110,6 +112,21 @@ const struct conf_option conf_options[] = {
 	{ IN_BOUNCE, "delay_warning", CONF_CHOICE,   TOP(bounce.delay_warning), "no", 0, 0, "yes no", "tell senders who did not say what they want (NOTIFY), too" },
 	{ IN_BOUNCE, "full_size",     CONF_SIZE,     TOP(bounce.full_size),     "256K", 0, 16 MI, NULL, "RET=FULL: up to this size a message goes back whole, else its header" },
 	{ IN_BOUNCE, "per_hour",      CONF_UINT,     TOP(bounce.per_hour),      "1000", 0, 1000000000, NULL, "notices to one sender in an hour; beyond, only the log says it; 0: no limit" },
+
+	{ IN_GUARD, "free",       CONF_UINT,     TOP(guard.free),       "3", 0, 1000, NULL, "different wrong secrets that cost nothing; the same one again counts once" },
+	{ IN_GUARD, "delay",      CONF_DURATION, TOP(guard.delay),      "500ms", 0, 1 MIN, NULL, "so late is the answer to the next one; doubles with each; 0: never late" },
+	{ IN_GUARD, "delay_max",  CONF_DURATION, TOP(guard.delay_max),  "10s", 0, 1 MIN, NULL, "up to this" },
+	{ IN_GUARD, "ban_after",  CONF_UINT,     TOP(guard.ban_after),  "20", 0, 1000, NULL, "wrong secrets of one address, and three times as many of an IPv6 /64, before it is banned: 421 4.7.0; 0: never" },
+	{ IN_GUARD, "ban",        CONF_DURATION, TOP(guard.ban),        "15m", 1000, 365 DAY, NULL, "the first ban; each further one of an address lasts twice as long" },
+	{ IN_GUARD, "ban_max",    CONF_DURATION, TOP(guard.ban_max),    "1d", 1000, 365 DAY, NULL, "up to this" },
+	{ IN_GUARD, "half_life",  CONF_DURATION, TOP(guard.half_life),  "10m", 1000, 30 DAY, NULL, "what was counted fades: after so long, half of it" },
+	{ IN_GUARD, "remember",   CONF_DURATION, TOP(guard.remember),   "1d", 0, 365 DAY, NULL, "an address that authenticated well is not banned so long, and the guessing of others does not delay it" },
+	{ IN_GUARD, "per_minute", CONF_UINT,     TOP(guard.per_minute), "600", 0, 1000000, NULL, "wrong secrets in all; beyond, who is not remembered waits; 0: no limit" },
+	{ IN_GUARD, "allow",      CONF_NETWORKS, TOP(guard.allow),      "", 0, 1000, NULL, "ADDRESS or ADDRESS/BITS that are never counted, delayed or banned" },
+	{ IN_GUARD, "memory",     CONF_SIZE,     TOP(guard.memory),     "64M", 64 KI, 4 GI, NULL, "for counting, at most; the least suspicious are forgotten first", RESTART },
+
+	{ IN_AUTHLOG, "keep", CONF_DURATION, TOP(authlog.keep), "90d", 0, 3650 DAY, NULL, "so long rows are kept; 0: none is written" },
+	{ IN_AUTHLOG, "rows", CONF_UINT,     TOP(authlog.rows), "1000000", 1000, 100000000, NULL, "rows kept, about (300 bytes each); the oldest go first" },
 
 	{ IN_LOG, "format", CONF_CHOICE, TOP(log.format), "json", 0, 0, "json logfmt text", "form of the lines; text: for the eye, not for programs", RESTART },
 

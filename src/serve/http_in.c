@@ -99,7 +99,9 @@ static void call_run(struct job *job, void *store)
 {
 	struct conn *c = (struct conn *)(void *)((char *)job - offsetof(struct conn, job));
 	struct server *s = c->home->server;
-	struct api_context ctx = { store, s->spool_backend, s->spool, &c->status, c->conf };
+	struct api_context ctx = {
+		store, s->spool_backend, s->spool, &c->status, c->conf, s->gate
+	};
 
 	c->call.ctx = &ctx;
 	api_run(&c->call);

@@ -4,6 +4,7 @@
 #include "ops/log.h"
 #include "ops/metrics.h"
 #include "serve/deliver.h"
+#include "serve/gatekeeper.h"
 #include "serve/running.h"
 
 #include <stdio.h>
@@ -181,6 +182,7 @@ static void swap_all(struct reload *r)
 
 	listeners_join(r->running, &r->plan);
 	r->joined = true;
+	gatekeeper_configure(s->gatekeeper, r->next->conf);
 	r->swapped = 0;
 	for (unsigned i = 0; i < s->n_homes; i++) {
 		r->swaps[i] =

@@ -21,6 +21,8 @@ struct auth_known;
 struct dns;
 struct validation;
 struct deliver;
+struct gate;
+struct gatekeeper;
 struct generation;
 struct health;
 struct reload;
@@ -69,6 +71,8 @@ struct server {
 	struct reload *reload;   /* so does this */
 	struct validation *validation;
 
+	struct gatekeeper *gatekeeper;
+	struct gate *gate; /* the gatekeeper's; any thread. NULL: nobody guards (tests) */
 	struct tally *addresses, *accounts;
 	atomic_uint_fast64_t memory;      /* bytes of bodies held in memory */
 	atomic_uint_fast64_t connections; /* SMTP connections open */

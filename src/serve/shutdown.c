@@ -6,6 +6,7 @@
 #include "ops/log.h"
 #include "sender/domain.h"
 #include "serve/deliver.h"
+#include "serve/gatekeeper.h"
 #include "serve/health.h"
 #include "serve/reload.h"
 #include "serve/running.h"
@@ -156,6 +157,7 @@ void close_all(struct running *r)
 	dns_free(s->dns);
 	if (s->spool)
 		s->spool_backend->close(s->spool);
+	gatekeeper_free(s->gatekeeper);
 	store_close(s->store);
 	keyring_close(s->keyring);
 	for (unsigned i = 0; s->homes && i < s->n_homes; i++) {

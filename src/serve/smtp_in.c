@@ -146,6 +146,7 @@ void smtp_in_finish(struct conn *c)
 			  F_STR("listener", c->door->name), F_U64("messages", c->messages),
 			  F_U64("ms", loop_now(c->home->loop) - c->opened_ms));
 	smtp_in_drop(c);
+	smtp_in_forget_login(c);
 	smtp_in_known(c);
 	hold(c, false);
 	loop_timer_cancel(&c->timer);

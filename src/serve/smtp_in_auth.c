@@ -1,4 +1,5 @@
 /* serve/smtp_in_auth.c -- who a connection is: at AUTH, and at each MAIL still. */
+#include "auth/gate.h"
 #include "auth/known.h"
 #include "base/must.h"
 #include "ops/clock.h"
@@ -139,6 +140,8 @@ struct login {
 	bool ok;
 	struct principal who;
 	struct auth_finding finding;
+	struct conn *of; /* while its answer waits */
+	struct loop_timer late;
 };
 
 static struct auth_attempt attempt_of(const struct login *l)
@@ -181,12 +184,11 @@ static void log_login(struct conn *c, const struct login *l)
 		  F_CSTR("reason", auth_reason_name(l->finding.reason)));
 }
 
-/* Logs the decision and answers, and frees it. */
+/* Answers, and frees it. */
 static void decided(struct conn *c, struct login *l)
 {
 	struct server *s = l->home->server;
 
-	log_login(c, l);
 	if (!l->ok) {
 		answer_auth(c, l->question, auth_answer(l->finding.reason), false);
 	} else if (!tally_add(s->accounts, slice(&l->who.account, sizeof l->who.account),
@@ -202,6 +204,91 @@ static void decided(struct conn *c, struct login *l)
 	login_free(l);
 }
 
+/* -- the guard: the log, and how late the answer is -- */
+
+static struct authlog_entry entry_of(const struct conn *c, struct slice mechanism,
+				     struct slice identity, const char *key_id, uint64_t account)
+{
+	struct stream_tls tls = stream_tls_info(&c->stream);
+	struct authlog_entry e = { .account = account };
+
+	authlog_text(e.door, sizeof e.door, c->door->name);
+	authlog_text(e.address, sizeof e.address, c->address);
+	authlog_text(e.tls, sizeof e.tls, tls.version);
+	authlog_text(e.cipher, sizeof e.cipher, tls.cipher);
+	authlog_text(e.mechanism, sizeof e.mechanism, mechanism);
+	authlog_text(e.identity, sizeof e.identity, identity);
+	authlog_text(e.key_id, sizeof e.key_id, slice_str(key_id));
+	authlog_text(e.name, sizeof e.name, smtp_session_helo(c->session));
+	return e;
+}
+
+static uint64_t delay_of(struct conn *c, const struct login *l)
+{
+	struct auth_attempt a = attempt_of(l);
+	struct authlog_entry e =
+	    entry_of(c, l->mechanism, a.username, l->finding.key_id, l->finding.account);
+	struct gate_attempt g = { .who.identity = a.username,
+				  .secret = a.password.bytes,
+				  .reason = l->finding.reason,
+				  .entry = &e };
+	struct gate_verdict v;
+
+	if (!c->home->server->gate || !net_address(c->address, g.who.address))
+		return 0;
+	/* Who is "apikey" is everybody: the key's id is whom it is about. */
+	if (l->finding.key_id[0])
+		g.who.identity = slice_str(l->finding.key_id);
+	else if (slice_eq(a.username, S("apikey")))
+		g.who.identity = S("");
+	v = gate_decided(c->home->server->gate, &g, l->now_ms);
+	if (v.banned)
+		log_event(LOG_BANNED, F_STR("client", c->address), F_STR("listener", c->door->name),
+			  F_CSTR("reason", v.ban.reason),
+			  F_U64("seconds", (v.ban.until_ms - v.ban.began_ms) / 1000));
+	return v.delay_ms;
+}
+
+static void on_late(void *arg)
+{
+	struct login *l = arg;
+	struct conn *c = l->of;
+
+	c->late = NULL;
+	decided(c, l);
+	smtp_in_pump(c);
+}
+
+/* Logged now, answered when it is time. True: it is answered. */
+static bool judged(struct conn *c, struct login *l)
+{
+	uint64_t delay_ms = delay_of(c, l);
+
+	log_login(c, l);
+
+	if (!delay_ms) {
+		decided(c, l);
+		return true;
+	}
+	MUST(!c->late);
+	l->of = c;
+	c->late = l;
+	loop_timer_init(&l->late, c->home->loop, on_late, l);
+	loop_timer_set(&l->late, delay_ms);
+	return false;
+}
+
+void smtp_in_forget_login(struct conn *c)
+{
+	struct login *l = c->late;
+
+	if (!l)
+		return;
+	c->late = NULL;
+	loop_timer_cancel(&l->late);
+	login_free(l);
+}
+
 static void login_done(struct job *job)
 {
 	struct login *l = (struct login *)(void *)job;
@@ -214,8 +301,8 @@ static void login_done(struct job *job)
 		login_free(l);
 		return;
 	}
-	decided(c, l);
-	smtp_in_pump(c);
+	if (judged(c, l))
+		smtp_in_pump(c);
 }
 
 /* The same login as one that was right, and nothing has changed since: no need for a worker. */
@@ -256,7 +343,7 @@ void smtp_in_ask_auth(struct conn *c, const struct smtp_event *ev)
 		memcpy(l->client, c->address_text, sizeof l->client);
 		l->now_ms = clock_wall_ms();
 		if (known(l)) {
-			decided(c, l);
+			judged(c, l);
 			return;
 		}
 		if (lane_post(c->home->server->work, &l->job))

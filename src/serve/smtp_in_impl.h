@@ -47,6 +47,7 @@ struct conn {
 	struct conn *older, *newer; /* strangers of this loop, while it is one */
 	bool stranger;              /* not logged in yet */
 	struct principal who;       /* once authenticated */
+	struct login *late;         /* decided, and the answer waits; see smtp_in_auth.c */
 	struct tx *tx;
 	uint64_t messages;
 	size_t discarded; /* bytes, while lingering */
@@ -95,6 +96,8 @@ void smtp_in_refuse_proxy(struct conn *, const char *word, const char *why);
 
 void smtp_in_ask_auth(struct conn *, const struct smtp_event *);
 void smtp_in_ask_mail(struct conn *, const struct smtp_event *);
+/* The connection ends: an answer that waits is given to nobody. */
+void smtp_in_forget_login(struct conn *);
 
 /* -- smtp_in_tx.c -- */
 

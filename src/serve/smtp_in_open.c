@@ -1,6 +1,8 @@
 /* serve/smtp_in_open.c -- how a connection begins: limits, the PROXY header, the greeting or
  * TLS. */
+#include "auth/gate.h"
 #include "base/must.h"
+#include "ops/clock.h"
 #include "ops/log.h"
 #include "ops/metrics.h"
 #include "proxy/proxy.h"
@@ -13,6 +15,7 @@
 
 #define OUT_MAX   16384
 #define TOO_MANY  S("421 4.7.0 Too many connections from your address\r\n")
+#define BANNED    S("421 4.7.0 Too many failed logins from your address, try again later\r\n")
 #define NO_MEMORY S("421 4.3.2 Short of memory, try again later\r\n")
 
 /* One more of those who have not logged in, who stand in the order of arrival. */
@@ -26,6 +29,14 @@ static void stranger(struct conn *c)
 	h->newest = c;
 }
 
+static void say_and_close(const struct smtp_door *door, int fd, struct slice line)
+{
+	/* Inside TLS nobody would understand it. */
+	if (!door->session.implicit_tls && write(fd, line.p, line.n) < 0)
+		line.n = 0;
+	close(fd);
+}
+
 /* One line and out, before there is a session. Best effort: it fits an empty socket buffer. */
 static void send_away(const struct smtp_door *door, int fd, const char *address, struct slice line,
 		      const char *reason)
@@ -33,10 +44,7 @@ static void send_away(const struct smtp_door *door, int fd, const char *address,
 	metrics_add(M_SENT_AWAY, metrics_word(LABEL_SENT_AWAY, slice_str(reason)), 0, 1);
 	log_event(LOG_CONNECTION_REFUSED, F_CSTR("client", address), F_STR("listener", door->name),
 		  F_CSTR("reason", reason));
-	/* Inside TLS nobody would understand it. */
-	if (!door->session.implicit_tls && write(fd, line.p, line.n) < 0)
-		line.n = 0;
-	close(fd);
+	say_and_close(door, fd, line);
 }
 
 /* All places are taken: the stranger who has had most time to log in gives up theirs, so a crowd
@@ -109,6 +117,22 @@ static void welcome(struct conn *c)
 	}
 }
 
+/* The guard does not let the address in. */
+static bool is_banned(const struct server *s, const struct smtp_door *door, struct slice address,
+		      struct slice via)
+{
+	unsigned char at[NET_BYTES];
+	struct ban b;
+
+	if (!s->gate || !net_address(address, at) || !gate_holds(s->gate, at, clock_wall_ms(), &b))
+		return false;
+	metrics_add(M_SENT_AWAY, metrics_word(LABEL_SENT_AWAY, S("banned")), 0, 1);
+	log_event(LOG_CONNECTION_REFUSED, F_STR("client", address), F_SOME("via", via),
+		  F_STR("listener", door->name), F_CSTR("reason", "banned"),
+		  F_CSTR("detail", b.reason));
+	return true;
+}
+
 /* -- the PROXY header -- */
 
 void smtp_door_proxies(struct smtp_door *d, const struct conf_list *list)
@@ -163,6 +187,12 @@ static void take_header(struct conn *c, const struct proxy_header *h)
 		break;
 	case PROXY_LOCAL: count_header("local"); break;
 	case PROXY_UNKNOWN: count_header("unknown"); break;
+	}
+	if (is_banned(s, c->door, c->address, c->via)) {
+		c->phase = PHASE_CLOSING;
+		if (!c->door->session.implicit_tls)
+			buf_add(&c->out, BANNED);
+		return;
 	}
 	if (tally_add(s->addresses, c->address,
 		      c->door->generation->conf->limits.connections_per_address)) {
@@ -220,6 +250,10 @@ void smtp_in_accept(struct home *home, const struct smtp_door *door, int fd)
 	stream_peer(fd, address, sizeof address);
 	key = slice_str(address);
 	listed = is_listed(door, key);
+	if (!listed && is_banned(s, door, key, S(""))) {
+		say_and_close(door, fd, BANNED);
+		return;
+	}
 	if (home->smtp_in->stopping || (atomic_load(&s->connections) >= conf->limits.connections &&
 					!make_room(home->smtp_in))) {
 		send_away(door, fd, address,

@@ -8,6 +8,7 @@
 #include "ops/log.h"
 #include "sender/domain.h"
 #include "serve/deliver.h"
+#include "serve/gatekeeper.h"
 #include "serve/health.h"
 #include "serve/reload.h"
 #include "serve/running.h"
@@ -191,6 +192,10 @@ static bool open_inside(struct running *r, struct err *e)
 	notify_extend(&r->notify, OPEN_MS);
 	if (!open_state(r, e) || !make_lanes(s, e))
 		return false;
+	s->gatekeeper = gatekeeper_new(s->boot, r->key, e);
+	if (!s->gatekeeper)
+		return false;
+	s->gate = gatekeeper_gate(s->gatekeeper);
 	s->dns = open_dns(s, e);
 	if (!s->dns)
 		return false;
