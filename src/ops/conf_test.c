@@ -157,6 +157,23 @@ static const char defaults[] =
     "\tfull_size = 262144\n"
     "\tper_hour = 1000\n"
     "}\n"
+    "\nguard {\n"
+    "\tfree = 3\n"
+    "\tdelay = 500ms\n"
+    "\tdelay_max = 10000ms\n"
+    "\tban_after = 20\n"
+    "\tban = 900000ms\n"
+    "\tban_max = 86400000ms\n"
+    "\thalf_life = 600000ms\n"
+    "\tremember = 86400000ms\n"
+    "\tper_minute = 600\n"
+    "\tallow = {}\n"
+    "\tmemory = 67108864\n"
+    "}\n"
+    "\nauthlog {\n"
+    "\tkeep = 7776000000ms\n"
+    "\trows = 1000000\n"
+    "}\n"
     "\nlog {\n"
     "\tformat = \"json\"\n"
     "}\n"
@@ -264,6 +281,10 @@ static const char other[] =
     "\tinsecure = {\"corp.test\"} timeout = 1s }\n"
     "bounce { enabled = no from = a@b.example delay_notice = 1h delay_warning = yes\n"
     "\tfull_size = 0 per_hour = 7 }\n"
+    "guard { free = 1 delay = 2s delay_max = 3s ban_after = 4 ban = 5m ban_max = 6h half_life = "
+    "7s\n"
+    "\tremember = 8d per_minute = 9 allow = { 10.0.0.0/8, \"::1\" } memory = 1M }\n"
+    "authlog { keep = 0ms rows = 1000 }\n"
     "log { format = logfmt }\n"
     "metrics { address = { 127.0.0.1:1, \"[::1]:2\", 192.0.2.1:3 } remote = yes }\n"
     "links { basic_auth = \"x\" sender_identity = 'a \"b\" \\\\ ${HOME}' }\n"
@@ -353,6 +374,20 @@ static void test_everything_else(void **state)
 	assert_slice(c->bounce.delay_warning, "yes");
 	assert_int_equal(c->bounce.full_size, 0);
 	assert_int_equal(c->bounce.per_hour, 7);
+	assert_int_equal(c->guard.free, 1);
+	assert_int_equal(c->guard.delay, 2000);
+	assert_int_equal(c->guard.delay_max, 3000);
+	assert_int_equal(c->guard.ban_after, 4);
+	assert_int_equal(c->guard.ban, 5 * 60000);
+	assert_int_equal(c->guard.ban_max, 6 * 3600000);
+	assert_int_equal(c->guard.half_life, 7000);
+	assert_int_equal(c->guard.remember, 8 * 86400000);
+	assert_int_equal(c->guard.per_minute, 9);
+	assert_int_equal(c->guard.allow.n, 2);
+	assert_slice(c->guard.allow.at[1], "::1");
+	assert_int_equal(c->guard.memory, 1 << 20);
+	assert_int_equal(c->authlog.keep, 0);
+	assert_int_equal(c->authlog.rows, 1000);
 	assert_slice(c->log.format, "logfmt");
 	assert_slice(c->links.basic_auth, "x");
 	assert_slice(c->links.sender_identity, "a \"b\" \\ ${HOME}");
