@@ -6,14 +6,14 @@ _signet() {
 	for ((i = 1; i < COMP_CWORD; i++)); do
 		word=${COMP_WORDS[i]}
 		case "$word" in
-		--config|--socket|--data|--hostname|--account|--name|--scope|--expires|--state|--destination|--limit|--from|--to|--subject|--text|--host|--port|--spool|--expect|--key-file) ((i++)) ;;
+		--config|--socket|--data|--hostname|--account|--name|--scope|--expires|--state|--destination|--limit|--since|--address|--identity|--key|--result|--reason|--for|--from|--to|--subject|--text|--host|--port|--spool|--expect|--key-file) ((i++)) ;;
 		-*|=) ;;
 		*) if [ -z "$first" ]; then first=$word
 		   elif [ -z "$second" ]; then second=$word
 		   fi ;;
 		esac
 	done
-	firsts='help serve init config spool doctor backup restore send status health metrics reload account key domain queue'
+	firsts='help serve init config spool doctor backup restore send status health metrics reload account key domain ban authlog queue'
 	case "$first" in
 	help) seconds='man bash zsh fish' ;;
 	config) seconds='check dump table man' ;;
@@ -21,9 +21,10 @@ _signet() {
 	account) seconds='add list suspend resume' ;;
 	key) seconds='create list show revoke' ;;
 	domain) seconds='add list remove' ;;
+	ban) seconds='list add lift' ;;
 	queue) seconds='list show count damaged' ;;
 	esac
-	options=' --config --socket --json --data --account --name --scope --expires --import --verified --subdomains --state --destination --limit'
+	options=' --config --socket --json --data --account --name --scope --expires --import --verified --subdomains --state --destination --limit --reason'
 	case "$first" in
 	serve) options="$options" ;;
 	init) options="$options --hostname --demo" ;;
@@ -40,11 +41,13 @@ _signet() {
 	account) options="$options" ;;
 	key) options="$options" ;;
 	domain) options="$options" ;;
+	ban) options="$options --for" ;;
+	authlog) options="$options --since --address --identity --key --result --follow" ;;
 	queue) options="$options" ;;
 	esac
 	case "$prev" in
 	--config|--socket|--data|--spool|--key-file) compopt -o filenames 2>/dev/null; COMPREPLY=($(compgen -f -- "$cur")); return ;;
-	--config|--socket|--data|--hostname|--account|--name|--scope|--expires|--state|--destination|--limit|--from|--to|--subject|--text|--host|--port|--spool|--expect|--key-file) return ;;
+	--config|--socket|--data|--hostname|--account|--name|--scope|--expires|--state|--destination|--limit|--since|--address|--identity|--key|--result|--reason|--for|--from|--to|--subject|--text|--host|--port|--spool|--expect|--key-file) return ;;
 	esac
 	case "$cur" in
 	-*) COMPREPLY=($(compgen -W "$options" -- "$cur")); return ;;
