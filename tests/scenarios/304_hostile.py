@@ -325,7 +325,7 @@ def test_more_hosts_that_hang_than_connections(lab, w):
     n = FIRST + len(TABLE) + 2
     hang = w.sink(n, {"connect": HANG})
     o = options(w)
-    o["delivery"] = {**o["delivery"], "greeting": "2s", "connections": 30}
+    o["delivery"] = {**o["delivery"], "greeting": "1s", "connections": 30}
     s = lab.signet(o)
     with s.login() as c:
         ids = [post(s, f"you@hangs{i}.example", connection=c) for i in range(70)]
