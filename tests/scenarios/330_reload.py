@@ -117,8 +117,8 @@ def test_what_is_wrong_changes_nothing(lab):
                 f.write(change)
         else:
             # Something good along with it, which must not come either.
-            configure(s, {**change, "hostname": "other.test",
-                          ("listener", "a-good"): {"address": [f"127.0.0.1:{spare}"]}})
+            configure(s, {("listener", "a-good"): {"address": [f"127.0.0.1:{spare}"]}, **change,
+                          "hostname": "other.test"})
         said = reload(s, 75 if "taken" in what else 78)
         check(says in said, f"{what}: says {says}", said)
         e = s.wait_event("reload_refused", count=i)[-1]
