@@ -35,6 +35,8 @@ static int run(struct slice command, const struct ctl_args *a)
 		return serve_config_table();
 	if (slice_eq(command, S("config man")))
 		return serve_config_man();
+	if (slice_eq(command, S("account states")))
+		return serve_states();
 	if (slice_eq(command, S("spool salvage")))
 		return serve_salvage(a->words[0].p, a->words[1].p, a->json);
 	if (slice_eq(command, S("doctor")))

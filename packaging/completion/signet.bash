@@ -6,25 +6,26 @@ _signet() {
 	for ((i = 1; i < COMP_CWORD; i++)); do
 		word=${COMP_WORDS[i]}
 		case "$word" in
-		--config|--socket|--data|--hostname|--account|--name|--scope|--expires|--state|--destination|--limit|--since|--address|--identity|--key|--result|--reason|--for|--from|--to|--subject|--text|--host|--port|--spool|--expect|--key-file) ((i++)) ;;
+		--config|--socket|--data|--hostname|--account|--name|--scope|--expires|--queued|--key|--domain|--site|--older-than|--state|--limit|--after|--since|--address|--identity|--result|--reason|--for|--from|--to|--subject|--text|--host|--port|--spool|--expect|--key-file) ((i++)) ;;
 		-*|=) ;;
 		*) if [ -z "$first" ]; then first=$word
 		   elif [ -z "$second" ]; then second=$word
 		   fi ;;
 		esac
 	done
-	firsts='help serve init config spool doctor backup restore send status health metrics reload account key domain ban authlog queue'
+	firsts='help serve init config spool doctor backup restore send status health metrics reload account key domain ban authlog queue message'
 	case "$first" in
 	help) seconds='man bash zsh fish' ;;
 	config) seconds='check dump table man' ;;
 	spool) seconds='salvage' ;;
-	account) seconds='add list suspend resume' ;;
+	account) seconds='add list hold release close states' ;;
 	key) seconds='create list show revoke' ;;
 	domain) seconds='add list remove' ;;
 	ban) seconds='list add lift' ;;
-	queue) seconds='list show count damaged' ;;
+	queue) seconds='list show count why retry hold release cancel damaged' ;;
+	message) seconds='show' ;;
 	esac
-	options=' --config --socket --json --data --account --name --scope --expires --import --verified --subdomains --state --destination --limit --reason'
+	options=' --config --socket --json --data --account --name --scope --expires --import --verified --subdomains --queued --key --limit --reason'
 	case "$first" in
 	serve) options="$options" ;;
 	init) options="$options --hostname --demo" ;;
@@ -42,12 +43,13 @@ _signet() {
 	key) options="$options" ;;
 	domain) options="$options" ;;
 	ban) options="$options --for" ;;
-	authlog) options="$options --since --address --identity --key --result --follow" ;;
-	queue) options="$options" ;;
+	authlog) options="$options --since --address --identity --result --follow" ;;
+	queue) options="$options --domain --site --older-than --state --all --after" ;;
+	message) options="$options" ;;
 	esac
 	case "$prev" in
 	--config|--socket|--data|--spool|--key-file) compopt -o filenames 2>/dev/null; COMPREPLY=($(compgen -f -- "$cur")); return ;;
-	--config|--socket|--data|--hostname|--account|--name|--scope|--expires|--state|--destination|--limit|--since|--address|--identity|--key|--result|--reason|--for|--from|--to|--subject|--text|--host|--port|--spool|--expect|--key-file) return ;;
+	--config|--socket|--data|--hostname|--account|--name|--scope|--expires|--queued|--key|--domain|--site|--older-than|--state|--limit|--after|--since|--address|--identity|--result|--reason|--for|--from|--to|--subject|--text|--host|--port|--spool|--expect|--key-file) return ;;
 	esac
 	case "$cur" in
 	-*) COMPREPLY=($(compgen -W "$options" -- "$cur")); return ;;

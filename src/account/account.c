@@ -8,11 +8,12 @@
 
 const char *account_state_name(enum account_state s)
 {
-	switch (s) {
-	case ACCOUNT_ACTIVE: return "active";
-	case ACCOUNT_SUSPENDED: return "suspended";
-	}
-	return "?";
+	return account_rule(s)->state;
+}
+
+enum queued account_queued(const struct account *a)
+{
+	return a->queued != QUEUED_AS_STATE ? a->queued : account_rule(a->state)->queued;
 }
 
 static bool name_ok(struct slice s)
@@ -39,13 +40,20 @@ static bool from_row(const struct val *row, struct account *ret, struct err *e)
 			     .created_ms = (uint64_t)row[ACCOUNT_CREATED].i };
 	struct slice name = row[ACCOUNT_NAME].s, state = row[ACCOUNT_STATE].s;
 
-	if (slice_eq(state, slice_str(account_state_name(ACCOUNT_ACTIVE))))
+	if (slice_eq(state, S("active")))
 		a.state = ACCOUNT_ACTIVE;
-	else if (slice_eq(state, slice_str(account_state_name(ACCOUNT_SUSPENDED))))
-		a.state = ACCOUNT_SUSPENDED;
+	else if (slice_eq(state, S("held")) || slice_eq(state, S("suspended"))) /* its old name */
+		a.state = ACCOUNT_HELD;
+	else if (slice_eq(state, S("closed")))
+		a.state = ACCOUNT_CLOSED;
 	else
 		return err_set(e, ERR_DAMAGED, "account %llu: its state is unknown",
 			       (unsigned long long)a.id);
+	if (row[ACCOUNT_STATE_SINCE].type == VAL_INT)
+		a.state_ms = (uint64_t)row[ACCOUNT_STATE_SINCE].i;
+	if (row[ACCOUNT_QUEUED].type == VAL_TEXT &&
+	    !queued_parse(row[ACCOUNT_QUEUED].s, &a.queued, e))
+		return false;
 	if (name.n >= sizeof(a.name))
 		return err_set(e, ERR_DAMAGED, "account %llu: its name is too long",
 			       (unsigned long long)a.id);
@@ -60,6 +68,10 @@ static void to_row(const struct account *a, struct val row[ACCOUNT_COLUMNS])
 	row[ACCOUNT_NAME] = val_text(slice_str(a->name));
 	row[ACCOUNT_STATE] = val_text(slice_str(account_state_name(a->state)));
 	row[ACCOUNT_CREATED] = val_int((int64_t)a->created_ms);
+	row[ACCOUNT_STATE_SINCE] = val_int((int64_t)a->state_ms);
+	row[ACCOUNT_QUEUED] = a->queued == QUEUED_AS_STATE
+				  ? (struct val){ .type = VAL_NULL }
+				  : val_text(slice_str(queued_name(a->queued)));
 }
 
 static uint64_t new_id(void)
@@ -76,7 +88,10 @@ static uint64_t new_id(void)
 bool account_add(struct store_handle *h, const struct actor *by, struct slice name,
 		 struct account *ret, struct err *e)
 {
-	struct account a = { .id = new_id(), .state = ACCOUNT_ACTIVE, .created_ms = by->now_ms };
+	struct account a = { .id = new_id(),
+			     .state = ACCOUNT_ACTIVE,
+			     .created_ms = by->now_ms,
+			     .state_ms = by->now_ms };
 	struct val row[ACCOUNT_COLUMNS], index[NAME_COLUMNS];
 	bool ok;
 
@@ -132,23 +147,57 @@ bool account_find(struct store_handle *h, struct slice name, struct account *ret
 	return ok;
 }
 
-bool account_set_state(struct store_handle *h, const struct actor *by, uint64_t id,
-		       enum account_state state, struct err *e)
+static struct slice state_act(enum account_state s)
+{
+	switch (s) {
+	case ACCOUNT_ACTIVE: return S("account.release");
+	case ACCOUNT_HELD: return S("account.hold");
+	case ACCOUNT_CLOSED: return S("account.close");
+	}
+	return S("");
+}
+
+static bool write_back(struct store_handle *h, const struct actor *by, const struct account *a,
+		       struct slice act, struct err *e)
 {
 	struct val row[ACCOUNT_COLUMNS];
+
+	to_row(a, row);
+	return store_update(h, &account_table, row, e) &&
+	       trail_add(h, a->id, by, act, slice_str(a->name), e);
+}
+
+bool account_set_state(struct store_handle *h, const struct actor *by, uint64_t id,
+		       enum account_state state, enum queued queued, struct err *e)
+{
 	struct account a;
 	bool ok;
 
 	if (!store_begin(h, STORE_WRITE, e))
 		return false;
 	ok = account_get(h, id, &a, e);
-	if (ok && a.state != state) {
+	if (ok && (a.state != state || a.queued != queued)) {
+		if (a.state != state)
+			a.state_ms = by->now_ms;
 		a.state = state;
-		to_row(&a, row);
-		ok = store_update(h, &account_table, row, e) &&
-		     trail_add(h, id, by,
-			       state == ACCOUNT_ACTIVE ? S("account.resume") : S("account.suspend"),
-			       slice_str(a.name), e);
+		a.queued = queued;
+		ok = write_back(h, by, &a, state_act(state), e);
+	}
+	return store_finish(h, ok, e);
+}
+
+bool account_set_queued(struct store_handle *h, const struct actor *by, uint64_t id,
+			enum queued queued, struct err *e)
+{
+	struct account a;
+	bool ok;
+
+	if (!store_begin(h, STORE_WRITE, e))
+		return false;
+	ok = account_get(h, id, &a, e);
+	if (ok && a.queued != queued) {
+		a.queued = queued;
+		ok = write_back(h, by, &a, S("account.queued"), e);
 	}
 	return store_finish(h, ok, e);
 }

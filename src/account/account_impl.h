@@ -5,7 +5,15 @@
 #include "store/store.h"
 
 /* Column numbers; schema.c has the columns in this order. */
-enum { ACCOUNT_ID, ACCOUNT_NAME, ACCOUNT_STATE, ACCOUNT_CREATED, ACCOUNT_COLUMNS };
+enum {
+	ACCOUNT_ID,
+	ACCOUNT_NAME,
+	ACCOUNT_STATE,
+	ACCOUNT_CREATED,
+	ACCOUNT_STATE_SINCE, /* from version 2 on */
+	ACCOUNT_QUEUED,
+	ACCOUNT_COLUMNS
+};
 enum { NAME_NAME, NAME_ACCOUNT, NAME_COLUMNS };
 enum {
 	KEY_ACCOUNT,
@@ -22,6 +30,7 @@ enum {
 	KEY_SCRAM_ROUNDS,
 	KEY_SCRAM_STORED,
 	KEY_SCRAM_SERVER,
+	KEY_QUEUED, /* from version 2 on */
 	KEY_COLUMNS
 };
 enum { INDEX_KEY, INDEX_ACCOUNT, INDEX_COLUMNS };

@@ -7,6 +7,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -105,17 +106,18 @@ static void test_life(void **state)
 
 	const struct actor later = { S("uid:7"), 2000 };
 
-	OK(f, account_set_state(f->h, &later, a.id, ACCOUNT_SUSPENDED, &f->e));
-	OK(f, account_set_state(f->h, &later, a.id, ACCOUNT_SUSPENDED, &f->e));
+	OK(f, account_set_state(f->h, &later, a.id, ACCOUNT_HELD, QUEUED_AS_STATE, &f->e));
+	OK(f, account_set_state(f->h, &later, a.id, ACCOUNT_HELD, QUEUED_AS_STATE, &f->e));
 	OK(f, account_get(f->h, a.id, &b, &f->e));
-	assert_int_equal(b.state, ACCOUNT_SUSPENDED);
+	assert_int_equal(b.state, ACCOUNT_HELD);
 	const struct actor last = { S("uid:7"), 3000 };
 
-	OK(f, account_set_state(f->h, &last, a.id, ACCOUNT_ACTIVE, &f->e));
+	OK(f, account_set_state(f->h, &last, a.id, ACCOUNT_ACTIVE, QUEUED_AS_STATE, &f->e));
 	OK(f, account_get(f->h, a.id, &b, &f->e));
 	assert_int_equal(b.state, ACCOUNT_ACTIVE);
-	assert_trail(f, a.id, 0, "account.add account.suspend account.resume ");
-	FAILS(f, ERR_ABSENT, account_set_state(f->h, &last, a.id ^ 1, ACCOUNT_ACTIVE, &f->e));
+	assert_trail(f, a.id, 0, "account.add account.hold account.release ");
+	FAILS(f, ERR_ABSENT,
+	      account_set_state(f->h, &last, a.id ^ 1, ACCOUNT_ACTIVE, QUEUED_AS_STATE, &f->e));
 	FAILS(f, ERR_ABSENT, account_get(f->h, a.id ^ 1, &b, &f->e));
 	FAILS(f, ERR_ABSENT, account_find(f->h, S("nobody"), &b, &f->e));
 }
@@ -192,19 +194,141 @@ static void test_faults(void **state)
 	ok = false;
 	for (uint64_t at = 1; !ok; at++) {
 		store_memory_fail(f->s, at);
-		ok = account_set_state(f->h, &alice, a.id, ACCOUNT_SUSPENDED, &f->e);
+		ok = account_set_state(f->h, &alice, a.id, ACCOUNT_HELD, QUEUED_AS_STATE, &f->e);
 		store_memory_fail(f->s, 0);
 		OK(f, account_get(f->h, a.id, &a, &f->e));
-		assert_int_equal(a.state, ok ? ACCOUNT_SUSPENDED : ACCOUNT_ACTIVE);
+		assert_int_equal(a.state, ok ? ACCOUNT_HELD : ACCOUNT_ACTIVE);
 		assert_true(at < 20);
 	}
+}
+
+static void test_queued(void **state)
+{
+	static const struct actor later = { { "uid:1", 5 }, 2000 };
+	struct fix *f = *state;
+	enum queued q = QUEUED_AS_STATE;
+	struct account a;
+
+	OK(f, account_add(f->h, &alice, S("shop"), &a, &f->e));
+	assert_int_equal(a.state_ms, 1000);
+	assert_int_equal(account_queued(&a), QUEUED_KEEP);
+	OK(f, account_set_state(f->h, &later, a.id, ACCOUNT_HELD, QUEUED_AS_STATE, &f->e));
+	OK(f, account_get(f->h, a.id, &a, &f->e));
+	assert_int_equal(a.state_ms, 2000);
+	assert_int_equal(account_queued(&a), QUEUED_HOLD);
+	OK(f, account_set_queued(f->h, &later, a.id, QUEUED_KEEP, &f->e));
+	OK(f, account_set_queued(f->h, &later, a.id, QUEUED_KEEP, &f->e));
+	OK(f, account_get(f->h, a.id, &a, &f->e));
+	assert_int_equal(a.state, ACCOUNT_HELD);
+	assert_int_equal(account_queued(&a), QUEUED_KEEP);
+	/* The next state begins with its own rule. */
+	OK(f, account_set_state(f->h, &later, a.id, ACCOUNT_CLOSED, QUEUED_AS_STATE, &f->e));
+	OK(f, account_get(f->h, a.id, &a, &f->e));
+	assert_string_equal(account_state_name(a.state), "closed");
+	assert_int_equal(account_queued(&a), QUEUED_HOLD);
+	FAILS(f, ERR_ABSENT, account_set_queued(f->h, &later, a.id ^ 1, QUEUED_KEEP, &f->e));
+	assert_trail(f, a.id, 0, "account.add account.hold account.queued account.close ");
+
+	for (size_t i = QUEUED_KEEP; i <= QUEUED_CANCEL; i++) {
+		OK(f, queued_parse(slice_str(queued_name((enum queued)i)), &q, &f->e));
+		assert_int_equal(q, i);
+	}
+	FAILS(f, ERR_INPUT, queued_parse(S(""), &q, &f->e));
+	FAILS(f, ERR_INPUT, queued_parse(S("Keep"), &q, &f->e));
+}
+
+/* A database of the first version: its rows are read, its words understood. */
+static void test_first_version(void **state)
+{
+	static const struct column columns[] = {
+		{ "account", VAL_INT, false },
+		{ "name", VAL_TEXT, false },
+		{ "state", VAL_TEXT, false },
+		{ "created_ms", VAL_INT, false },
+	};
+	static const struct table then = { "account", columns, 4, 1 };
+	const struct schema first = { "account", account_schema.versions, 1 };
+	const struct schema *const schemas[] = { &first }, *const now[] = { &account_schema };
+	const struct val row[] = { val_int(7), val_text(S("shop")), val_text(S("suspended")),
+				   val_int(5) };
+	char path[] = "/tmp/account-test-XXXXXX";
+	struct store_conf conf = { 0 };
+	struct store_handle *h;
+	struct account a;
+	struct store *s;
+	struct err e = { 0 };
+	char file[64];
+
+	(void)state;
+	assert_non_null(mkdtemp(path));
+	snprintf(file, sizeof file, "%s/db", path);
+	conf.path = slice_str(file);
+	s = store_open(&store_sqlite, &conf, schemas, 1, &e);
+	h = s ? store_attach(s, &e) : NULL;
+	if (!h || !store_begin(h, STORE_WRITE, &e) || !store_insert(h, &then, row, &e) ||
+	    !store_commit(h, &e))
+		fail_msg("%s", e.text);
+	store_detach(h);
+	store_close(s);
+	s = store_open(&store_sqlite, &conf, now, 1, &e);
+	h = s ? store_attach(s, &e) : NULL;
+	if (!h || !account_get(h, 7, &a, &e))
+		fail_msg("%s", e.text);
+	assert_int_equal(a.state, ACCOUNT_HELD);
+	assert_int_equal(a.state_ms, 0);
+	assert_int_equal(a.queued, QUEUED_AS_STATE);
+	if (!account_set_state(h, &alice, 7, ACCOUNT_HELD, QUEUED_CANCEL, &e) ||
+	    !account_get(h, 7, &a, &e))
+		fail_msg("%s", e.text);
+	assert_int_equal(a.queued, QUEUED_CANCEL);
+	store_detach(h);
+	store_close(s);
+	/* The engine keeps two more beside it while it is open. */
+	assert_int_equal(unlink(file), 0);
+	snprintf(file, sizeof file, "%s/db-wal", path);
+	(void)unlink(file);
+	snprintf(file, sizeof file, "%s/db-shm", path);
+	(void)unlink(file);
+	assert_int_equal(rmdir(path), 0);
+}
+
+/* The one in docs/operations.md. */
+static void test_state_table(void **state)
+{
+	char line[400];
+	struct buf table, doc;
+	FILE *in = fopen("docs/operations.md", "re");
+
+	(void)state;
+	if (!in)
+		in = fopen("../../docs/operations.md", "re");
+	assert_non_null(in);
+	buf_init(&table, 65536);
+	buf_init(&doc, 1 << 20);
+	state_table(&table);
+	while (fgets(line, sizeof line, in))
+		buf_add(&doc, slice_str(line));
+	fclose(in);
+	buf_addc(&table, 0);
+	buf_addc(&doc, 0);
+	if (!strstr(doc.p, table.p))
+		fail_msg("docs/operations.md does not have this table:\n%s", table.p);
+	buf_done(&table);
+	buf_done(&doc);
 }
 
 int main(void)
 {
 #define T(test) cmocka_unit_test_setup_teardown(test, account_fix_begin, account_fix_end)
 	const struct CMUnitTest tests[] = {
-		T(test_names), T(test_life), T(test_list), T(test_trail), T(test_faults),
+		T(test_names),
+		T(test_life),
+		T(test_list),
+		T(test_trail),
+		T(test_faults),
+		T(test_queued),
+		cmocka_unit_test(test_first_version),
+		cmocka_unit_test(test_state_table),
 	};
 	int failed = cmocka_run_group_tests_name("account", tests, NULL, NULL);
 

@@ -18,6 +18,18 @@ const char *key_state_name(enum key_state s)
 	return "?";
 }
 
+enum key_standing key_standing(const struct key *k, uint64_t now_ms)
+{
+	if (k->state == KEY_REVOKED)
+		return STANDING_REVOKED;
+	return k->expires_ms && now_ms >= k->expires_ms ? STANDING_EXPIRED : STANDING_ACTIVE;
+}
+
+enum queued key_queued(const struct key *k, uint64_t now_ms)
+{
+	return k->queued != QUEUED_AS_STATE ? k->queued : key_rule(key_standing(k, now_ms))->queued;
+}
+
 static bool copy_bytes(const struct val *v, void *ret, size_t n)
 {
 	if (v->s.n != n)
@@ -43,6 +55,8 @@ static bool from_row(const struct val *row, struct key *ret, struct err *e)
 		k.state = KEY_REVOKED;
 	else
 		ok = ok && slice_eq(state, slice_str(key_state_name(KEY_ACTIVE)));
+	if (row[KEY_QUEUED].type == VAL_TEXT)
+		ok = ok && queued_parse(row[KEY_QUEUED].s, &k.queued, NULL);
 	if (!ok)
 		return err_set(e, ERR_DAMAGED, "key %s: its record is not what was written", k.id);
 	memcpy(k.name, name.p, name.n);
@@ -102,6 +116,7 @@ static bool add(struct store_handle *h, const struct actor *by, const struct key
 	row[KEY_SCRAM_ROUNDS] = val_int(scram->rounds);
 	row[KEY_SCRAM_STORED] = val_blob(slice(scram->stored_key, sizeof(scram->stored_key)));
 	row[KEY_SCRAM_SERVER] = val_blob(slice(scram->server_key, sizeof(scram->server_key)));
+	row[KEY_QUEUED] = (struct val){ .type = VAL_NULL };
 	index[INDEX_KEY] = row[KEY_ID];
 	index[INDEX_ACCOUNT] = row[KEY_ACCOUNT];
 	ok = account_get(h, k->account, &owner, e) && store_insert(h, &key_index_table, index, e);
@@ -319,21 +334,57 @@ static bool change_end(struct store_handle *h, const struct actor *by, struct sl
 	return store_finish(h, ok, e);
 }
 
-bool key_revoke(struct store_handle *h, const struct actor *by, struct slice id, struct err *e)
+static struct val queued_val(enum queued q)
+{
+	return q == QUEUED_AS_STATE ? (struct val){ .type = VAL_NULL }
+				    : val_text(slice_str(queued_name(q)));
+}
+
+static bool has_queued(const struct val *v, enum queued q)
+{
+	return q == QUEUED_AS_STATE
+		   ? v->type == VAL_NULL
+		   : v->type == VAL_TEXT && slice_eq(v->s, slice_str(queued_name(q)));
+}
+
+bool key_revoke(struct store_handle *h, const struct actor *by, struct slice id, enum queued queued,
+		struct err *e)
 {
 	struct slice revoked = slice_str(key_state_name(KEY_REVOKED));
+	struct val row[KEY_COLUMNS];
+	struct arena a;
+	bool ok, was;
+
+	arena_init(&a, ROW_ARENA);
+	ok = change_begin(h, id, &a, row, e);
+	was = ok && slice_eq(row[KEY_STATE].s, revoked);
+	if (was && has_queued(&row[KEY_QUEUED], queued)) {
+		store_rollback(h);
+	} else if (ok) {
+		row[KEY_STATE] = val_text(revoked);
+		if (!was)
+			row[KEY_REVOKED_AT] = val_int((int64_t)by->now_ms);
+		row[KEY_QUEUED] = queued_val(queued);
+		ok = change_end(h, by, was ? S("key.queued") : S("key.revoke"), row, e);
+	}
+	arena_done(&a);
+	return ok;
+}
+
+bool key_set_queued(struct store_handle *h, const struct actor *by, struct slice id,
+		    enum queued queued, struct err *e)
+{
 	struct val row[KEY_COLUMNS];
 	struct arena a;
 	bool ok;
 
 	arena_init(&a, ROW_ARENA);
 	ok = change_begin(h, id, &a, row, e);
-	if (ok && slice_eq(row[KEY_STATE].s, revoked)) {
+	if (ok && has_queued(&row[KEY_QUEUED], queued)) {
 		store_rollback(h);
 	} else if (ok) {
-		row[KEY_STATE] = val_text(revoked);
-		row[KEY_REVOKED_AT] = val_int((int64_t)by->now_ms);
-		ok = change_end(h, by, S("key.revoke"), row, e);
+		row[KEY_QUEUED] = queued_val(queued);
+		ok = change_end(h, by, S("key.queued"), row, e);
 	}
 	arena_done(&a);
 	return ok;

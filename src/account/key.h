@@ -47,8 +47,6 @@ enum key_verdict key_id_verdict(struct slice id);
 /* What is stored of a secret and compared (digest_equal). */
 void key_hash(struct secret secret_part, unsigned char ret[DIGEST_SHA256]);
 
-enum key_state { KEY_ACTIVE, KEY_REVOKED };
-
 struct key {
 	uint64_t account;
 	char id[KEY_ID_LEN + 1];
@@ -59,6 +57,7 @@ struct key {
 	uint64_t created_ms;
 	uint64_t expires_ms; /* Unix time from which it is refused; 0: never */
 	uint64_t revoked_ms; /* 0: not */
+	enum queued queued;  /* what an operator said of its queued mail */
 	unsigned char hash[DIGEST_SHA256];
 };
 
@@ -87,8 +86,16 @@ bool key_create(struct store_handle *, const struct actor *, uint64_t account,
  * is here already. */
 bool key_import(struct store_handle *, const struct actor *, uint64_t account,
 		const struct key_spec *, struct secret text, struct key *ret, struct err *e);
-/* Revoking what is revoked is fine and changes nothing. ERR_ABSENT: no such id. */
-bool key_revoke(struct store_handle *, const struct actor *, struct slice id, struct err *e);
+/* queued: what becomes of its queued mail; QUEUED_AS_STATE: what the rule says. Revoking what is
+ * revoked is fine and changes nothing but that. ERR_ABSENT: no such id. */
+bool key_revoke(struct store_handle *, const struct actor *, struct slice id, enum queued,
+		struct err *e);
+/* The queued mail alone, in whatever state it is. */
+bool key_set_queued(struct store_handle *, const struct actor *, struct slice id, enum queued,
+		    struct err *e);
+enum key_standing key_standing(const struct key *, uint64_t now_ms);
+/* What becomes of its queued mail: never QUEUED_AS_STATE. */
+enum queued key_queued(const struct key *, uint64_t now_ms);
 /* Both also of a key that is revoked (it stays so). ERR_ABSENT: no such id. */
 bool key_set_scopes(struct store_handle *, const struct actor *, struct slice id, struct scopes,
 		    struct err *e);

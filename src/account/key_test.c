@@ -321,14 +321,14 @@ static void test_change(void **state)
 	OK(f, key_set_expiry(f->h, &later, id, 0, &f->e));
 
 	generation = store_generation(f->s);
-	OK(f, key_revoke(f->h, &later, id, &f->e));
+	OK(f, key_revoke(f->h, &later, id, QUEUED_AS_STATE, &f->e));
 	assert_true(store_generation(f->s) > generation);
 	OK(f, key_find(f->h, id, &k, &f->e));
 	assert_int_equal(k.state, KEY_REVOKED);
 	assert_int_equal(k.revoked_ms, 2000);
 	assert_int_equal(k.expires_ms, 0);
 	generation = store_generation(f->s);
-	OK(f, key_revoke(f->h, &(struct actor){ S("x"), 3000 }, id, &f->e));
+	OK(f, key_revoke(f->h, &(struct actor){ S("x"), 3000 }, id, QUEUED_AS_STATE, &f->e));
 	assert_int_equal(store_generation(f->s), generation);
 	OK(f, key_set_scopes(f->h, &(struct actor){ S("x"), 3000 }, id, scopes_default(), &f->e));
 	OK(f, key_find(f->h, id, &k, &f->e));
@@ -336,7 +336,7 @@ static void test_change(void **state)
 	assert_int_equal(k.revoked_ms, 2000);
 	assert_trail(f, account, 3000, "key.scopes ");
 
-	FAILS(f, ERR_ABSENT, key_revoke(f->h, &later, none, &f->e));
+	FAILS(f, ERR_ABSENT, key_revoke(f->h, &later, none, QUEUED_AS_STATE, &f->e));
 	FAILS(f, ERR_ABSENT, key_set_scopes(f->h, &later, none, reader, &f->e));
 	FAILS(f, ERR_ABSENT, key_set_expiry(f->h, &later, none, 0, &f->e));
 	FAILS(f, ERR_ABSENT, key_find(f->h, S("short"), &k, &f->e));
@@ -439,7 +439,7 @@ static void test_faults(void **state)
 	ok = false;
 	for (uint64_t at = 1; !ok; at++) {
 		store_memory_fail(f->s, at);
-		ok = key_revoke(f->h, &by, S(VECTOR_ID), &f->e);
+		ok = key_revoke(f->h, &by, S(VECTOR_ID), QUEUED_AS_STATE, &f->e);
 		store_memory_fail(f->s, 0);
 		OK(f, key_find(f->h, S(VECTOR_ID), &k, &f->e));
 		assert_int_equal(k.state, ok ? KEY_REVOKED : KEY_ACTIVE);

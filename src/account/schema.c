@@ -10,6 +10,8 @@ static const struct column account_columns[ACCOUNT_COLUMNS] = {
 	[ACCOUNT_NAME]     = { "name",       VAL_TEXT, false },
 	[ACCOUNT_STATE]    = { "state",      VAL_TEXT, false },
 	[ACCOUNT_CREATED]  = { "created_ms", VAL_INT,  false },
+	[ACCOUNT_STATE_SINCE] = { "state_ms", VAL_INT, true },
+	[ACCOUNT_QUEUED]   = { "queued",     VAL_TEXT, true },
 };
 static const struct column name_columns[NAME_COLUMNS] = {
 	[NAME_NAME]        = { "name",       VAL_TEXT, false },
@@ -30,6 +32,7 @@ static const struct column key_columns[KEY_COLUMNS] = {
 	[KEY_SCRAM_ROUNDS] = { "scram_rounds", VAL_INT,  false },
 	[KEY_SCRAM_STORED] = { "scram_stored", VAL_BLOB, false },
 	[KEY_SCRAM_SERVER] = { "scram_server", VAL_BLOB, false },
+	[KEY_QUEUED]       = { "queued",       VAL_TEXT, true },
 };
 static const struct column index_columns[INDEX_COLUMNS] = {
 	[INDEX_KEY]        = { "key_id",     VAL_TEXT, false },
@@ -50,14 +53,25 @@ const struct table key_table          = { "key",          key_columns,     KEY_C
 const struct table key_index_table    = { "key_index",    index_columns,   INDEX_COLUMNS,   1 };
 const struct table trail_table        = { "trail",        trail_columns,   TRAIL_COLUMNS,   3 };
 
+/* As they were. */
+static const struct table account_table_1 = { "account", account_columns, ACCOUNT_STATE_SINCE, 1 };
+static const struct table key_table_1     = { "key",     key_columns,     KEY_QUEUED,          2 };
+
 static const struct change version_1[] = {
-	{ CHANGE_CREATE_TABLE, &account_table,      { 0 } },
+	{ CHANGE_CREATE_TABLE, &account_table_1,    { 0 } },
 	{ CHANGE_CREATE_TABLE, &account_name_table, { 0 } },
-	{ CHANGE_CREATE_TABLE, &key_table,          { 0 } },
+	{ CHANGE_CREATE_TABLE, &key_table_1,        { 0 } },
 	{ CHANGE_CREATE_TABLE, &key_index_table,    { 0 } },
 	{ CHANGE_CREATE_TABLE, &trail_table,        { 0 } },
 };
+/* What becomes of queued mail. A state "suspended" is read as "held". */
+static const struct change version_2[] = {
+	{ CHANGE_ADD_COLUMN, &account_table, { "state_ms", VAL_INT,  true } },
+	{ CHANGE_ADD_COLUMN, &account_table, { "queued",   VAL_TEXT, true } },
+	{ CHANGE_ADD_COLUMN, &key_table,     { "queued",   VAL_TEXT, true } },
+};
 // clang-format on
 
-static const struct schema_version versions[] = { { version_1, LEN(version_1) } };
+static const struct schema_version versions[] = { { version_1, LEN(version_1) },
+						  { version_2, LEN(version_2) } };
 const struct schema account_schema = { "account", versions, LEN(versions) };

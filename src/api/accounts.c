@@ -12,6 +12,8 @@ static void show_account(struct json_out *j, const struct account *a)
 	json_kstr(j, "name", slice_str(a->name));
 	json_knum(j, "id", a->id);
 	json_kstr(j, "state", slice_str(account_state_name(a->state)));
+	json_kstr(j, "queued", slice_str(queued_name(account_queued(a))));
+	json_ktime(j, "since", a->state_ms);
 	json_ktime(j, "created", a->created_ms);
 	json_close(j);
 }
@@ -49,24 +51,47 @@ bool api_account_list(struct api_run *r, struct err *e)
 	return true;
 }
 
+/* "queued" of the body: what becomes of queued mail. */
+static bool read_queued(struct api_run *r, enum queued *ret, struct err *e)
+{
+	struct slice text = S("");
+
+	*ret = QUEUED_AS_STATE;
+	return !r->body || (json_want_text(r->body, "queued", false, &text, e) &&
+			    (!text.n || queued_parse(text, ret, e)));
+}
+
+/* The spool is told before what must not go out, and after what may: never the other way round. */
 static bool set_state(struct api_run *r, enum account_state state, struct err *e)
 {
+	struct operate o = api_operate(r);
 	struct account a;
+	enum queued queued;
 
-	if (!account_find(r->call->ctx->store, r->arg, &a, e) ||
-	    !account_set_state(r->call->ctx->store, &r->actor, a.id, state, e))
+	if (!account_find(r->call->ctx->store, r->arg, &a, e) || !read_queued(r, &queued, e))
 		return false;
 	a.state = state;
+	a.queued = queued;
+	if ((account_queued(&a) != QUEUED_KEEP && !operate_account(&o, &a, e)) ||
+	    !account_set_state(r->call->ctx->store, &r->actor, a.id, state, queued, e) ||
+	    !account_get(r->call->ctx->store, a.id, &a, e) || !operate_account(&o, &a, e))
+		return false;
+	api_wake(r);
 	show_account(&r->out, &a);
 	return true;
 }
 
-bool api_account_suspend(struct api_run *r, struct err *e)
+bool api_account_hold(struct api_run *r, struct err *e)
 {
-	return set_state(r, ACCOUNT_SUSPENDED, e);
+	return set_state(r, ACCOUNT_HELD, e);
 }
 
-bool api_account_resume(struct api_run *r, struct err *e)
+bool api_account_close(struct api_run *r, struct err *e)
+{
+	return set_state(r, ACCOUNT_CLOSED, e);
+}
+
+bool api_account_release(struct api_run *r, struct err *e)
 {
 	return set_state(r, ACCOUNT_ACTIVE, e);
 }
@@ -86,7 +111,8 @@ static void show_key(struct api_run *r, const struct key *k, struct slice text)
 		json_kstr(j, "key", text); /* the one time it is seen */
 	json_knum(j, "account", k->account);
 	json_kstr(j, "name", slice_str(k->name));
-	json_kstr(j, "state", slice_str(key_state_name(k->state)));
+	json_kstr(j, "state", slice_str(key_rule(key_standing(k, r->actor.now_ms))->state));
+	json_kstr(j, "queued", slice_str(queued_name(key_queued(k, r->actor.now_ms))));
 	json_kstr(j, "scopes", buf_slice(&scopes));
 	json_kbool(j, "imported", k->imported);
 	json_ktime(j, "created", k->created_ms);
@@ -180,7 +206,20 @@ bool api_key_show(struct api_run *r, struct err *e)
 
 bool api_key_revoke(struct api_run *r, struct err *e)
 {
-	return key_revoke(r->call->ctx->store, &r->actor, r->arg, e) && api_key_show(r, e);
+	struct operate o = api_operate(r);
+	struct key k;
+	enum queued queued;
+
+	if (!key_find(r->call->ctx->store, r->arg, &k, e) || !read_queued(r, &queued, e))
+		return false;
+	k.state = KEY_REVOKED;
+	k.queued = queued;
+	if ((key_queued(&k, r->actor.now_ms) != QUEUED_KEEP && !operate_key(&o, &k, e)) ||
+	    !key_revoke(r->call->ctx->store, &r->actor, r->arg, queued, e) ||
+	    !operate_key(&o, &k, e))
+		return false;
+	api_wake(r);
+	return api_key_show(r, e);
 }
 
 /* -- domains -- */

@@ -6,6 +6,7 @@
 #ifndef API_API_H
 #define API_API_H
 
+#include "account/trail.h"
 #include "base/arena.h"
 #include "base/buf.h"
 #include "base/err.h"
@@ -33,12 +34,35 @@ struct api_reload {
 	unsigned n_warnings;
 };
 
+struct history;
+
 struct api_status {
 	uint64_t started_ms, connections, accepted, memory, log_dropped, sites, sites_failing,
 	    certificate_until_ms; /* Unix time when the first of those in use ends */
 	bool spool_broken, stopping;
 	struct api_reload reload;
 	struct slice dnssec; /* how the validation of DNS answers fares */
+};
+
+/* Where mail for a destination goes, and how that is. */
+struct api_site {
+	char name[128];         /* empty: not known */
+	char reason[240];       /* of its last failure */
+	uint64_t not_before_ms; /* left alone until then, on the clock of deliveries; 0: not */
+	unsigned failures, connections;
+};
+
+/* What a call may ask of the server; each waits for its answer. */
+struct api_doors {
+	void *arg;
+	bool (*commit)(void *arg, struct spool_op *const *ops, size_t n);
+	/* A recipient was cancelled. */
+	void (*cancelled)(void *arg, const struct spool_envelope *, uint32_t rcpt,
+			  const struct actor *, struct slice note);
+	/* False: it does not answer now. */
+	bool (*sites)(void *arg, const struct slice *dests, size_t n, struct api_site *ret);
+	/* Forgets the trouble of the destinations' sites: they are tried at once. n may be 0. */
+	void (*wake)(void *arg, const struct slice *dests, size_t n);
 };
 
 /* What a call may use. */
@@ -49,6 +73,8 @@ struct api_context {
 	const struct api_status *status;
 	const struct conf *conf;
 	struct gate *gate;
+	const struct api_doors *doors;
+	struct history *history; /* NULL: none is kept */
 };
 
 struct api_call {

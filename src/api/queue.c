@@ -34,17 +34,53 @@ bool api_status_show(struct api_run *r, struct err *e)
 	return true;
 }
 
-bool api_queue_count(struct api_run *r, struct err *e)
+#define BATCH 256
+
+/* What fits a filter, counted row by row. */
+static bool count_some(struct api_run *r, const struct spool_filter *f, struct err *e)
+{
+	const struct api_context *c = r->call->ctx;
+	struct spool_row *rows = ARENA_ARRAY(&r->arena, struct spool_row, BATCH);
+	uint64_t at = 0, n = 0, pending = 0, failed = 0, under_way = 0, held = 0, bytes = 0;
+	struct json_out *j = &r->out;
+
+	if (!rows)
+		return err_set(e, ERR_LATER, "out of memory");
+	while (at != WALK_END) {
+		size_t some = c->spool_backend->walk(c->spool, f, &at, rows, BATCH);
+
+		n += some;
+		for (size_t i = 0; i < some; i++) {
+			pending += rows[i].pending;
+			failed += rows[i].failed;
+			under_way += rows[i].leased;
+			held += rows[i].held || rows[i].stopped;
+			bytes += rows[i].size;
+		}
+	}
+	json_open(j);
+	json_knum(j, "messages", n);
+	json_knum(j, "pending_recipients", pending);
+	json_knum(j, "failed_recipients", failed);
+	json_knum(j, "under_way", under_way);
+	json_knum(j, "held", held);
+	json_knum(j, "bytes", bytes);
+	json_close(j);
+	return true;
+}
+
+static void count_all(struct api_run *r)
 {
 	struct spool_count c = { 0 };
 	struct json_out *j = &r->out;
 
-	(void)e;
 	r->call->ctx->spool_backend->count(r->call->ctx->spool, &c);
 	json_open(j);
 	json_knum(j, "messages", c.messages);
 	json_knum(j, "pending_deliveries", c.pending_deliveries);
 	json_knum(j, "under_way", c.leased);
+	json_knum(j, "held", c.held);
+	json_knum(j, "stopped", c.stopped);
 	json_knum(j, "failed_recipients", c.failed_rcpts);
 	json_knum(j, "destinations", c.destinations);
 	json_knum(j, "bytes", c.bytes_live);
@@ -52,41 +88,48 @@ bool api_queue_count(struct api_run *r, struct err *e)
 	json_knum(j, "disk_free", c.disk_free);
 	json_knum(j, "damaged", c.damaged);
 	json_close(j);
-	return true;
 }
 
-static bool read_filter(struct api_run *r, struct spool_filter *f, struct err *e)
+bool api_queue_count(struct api_run *r, struct err *e)
 {
-	struct slice state = api_query(r, S("state"));
-	struct account a;
+	struct api_filter f;
+	bool ok = api_filter_read(r, false, &f, e);
 
-	f->dest = api_query(r, S("destination"));
-	if (!state.n || slice_eq(state, S("all")))
-		f->state = LIST_ALL;
-	else if (slice_eq(state, S("pending")))
-		f->state = LIST_PENDING;
-	else if (slice_eq(state, S("failed")))
-		f->state = LIST_FAILED;
+	if (ok && slice_eq(f.what, S("all")))
+		count_all(r);
 	else
-		return err_set(e, ERR_INPUT, "state is none of: all, pending, failed");
-	if (!api_query(r, S("account")).n)
-		return true;
-	if (!api_account(r, false, &a, e))
-		return false;
-	f->account = a.id;
-	return true;
+		ok = ok && count_some(r, &f.spool, e);
+	api_filter_done(&f);
+	return ok;
 }
 
-bool api_queue_list(struct api_run *r, struct err *e)
+static void show_row(struct json_out *j, const struct spool_row *row)
 {
-	struct spool_filter f = { 0 };
+	json_open(j);
+	json_kid(j, "id", row->id);
+	json_knum(j, "account", row->account);
+	json_kstr(j, "key", slice_str(row->key_id));
+	json_ktime(j, "accepted", row->accepted_ms);
+	json_knum(j, "size", row->size);
+	json_knum(j, "recipients", row->n_rcpts);
+	json_knum(j, "pending", row->pending);
+	json_knum(j, "failed", row->failed);
+	json_knum(j, "attempts", row->attempts);
+	json_ktime(j, "next", row->next_ms == UINT64_MAX ? 0 : row->next_ms);
+	json_kbool(j, "under_way", row->leased);
+	json_kbool(j, "held", row->held || (row->stopped && row->pending));
+	json_close(j);
+}
+
+static bool list(struct api_run *r, const struct api_filter *f, struct err *e)
+{
 	struct slice after_text = api_query(r, S("after"));
 	struct id after;
 	struct spool_row *rows;
 	uint64_t limit;
 	size_t n;
 
-	if (!read_filter(r, &f, e) || !api_query_number(r, S("limit"), 100, &limit, e))
+	if (!api_query_number(r, S("limit"), 100, &limit, e))
 		return false;
 	if (!limit || limit > ROWS_MAX)
 		return err_set(e, ERR_INPUT, "limit is not between 1 and %d", ROWS_MAX);
@@ -95,40 +138,37 @@ bool api_queue_list(struct api_run *r, struct err *e)
 	rows = ARENA_ARRAY(&r->arena, struct spool_row, limit);
 	if (!rows)
 		return err_set(e, ERR_LATER, "out of memory");
-	n = spool_list(r->call->ctx->spool_backend, r->call->ctx->spool, &f,
+	n = spool_list(r->call->ctx->spool_backend, r->call->ctx->spool, &f->spool,
 		       after_text.n ? &after : NULL, rows, limit);
 	json_open(&r->out);
 	json_key(&r->out, "messages");
 	json_open_list(&r->out);
-	for (size_t i = 0; i < n; i++) {
-		json_open(&r->out);
-		json_kid(&r->out, "id", rows[i].id);
-		json_knum(&r->out, "account", rows[i].account);
-		json_ktime(&r->out, "accepted", rows[i].accepted_ms);
-		json_knum(&r->out, "size", rows[i].size);
-		json_knum(&r->out, "recipients", rows[i].n_rcpts);
-		json_knum(&r->out, "pending", rows[i].pending);
-		json_knum(&r->out, "failed", rows[i].failed);
-		json_knum(&r->out, "attempts", rows[i].attempts);
-		json_ktime(&r->out, "next", rows[i].next_ms == UINT64_MAX ? 0 : rows[i].next_ms);
-		json_kbool(&r->out, "under_way", rows[i].leased);
-		json_close(&r->out);
-	}
+	for (size_t i = 0; i < n; i++)
+		show_row(&r->out, &rows[i]);
 	json_close_list(&r->out);
 	json_close(&r->out);
 	return true;
 }
 
-static struct slice state_name(enum spool_rcpt_state s)
+bool api_queue_list(struct api_run *r, struct err *e)
+{
+	struct api_filter f;
+	bool ok = api_filter_read(r, false, &f, e) && list(r, &f, e);
+
+	api_filter_done(&f);
+	return ok;
+}
+
+const char *api_rcpt_state(enum spool_rcpt_state s)
 {
 	switch (s) {
-	case RCPT_PENDING: return S("pending");
-	case RCPT_DELIVERED: return S("delivered");
-	case RCPT_FAILED: return S("failed");
-	case RCPT_CANCELLED: return S("cancelled");
-	case RCPT_BOUNCED: return S("bounced");
+	case RCPT_PENDING: return "pending";
+	case RCPT_DELIVERED: return "delivered";
+	case RCPT_FAILED: return "failed";
+	case RCPT_CANCELLED: return "cancelled";
+	case RCPT_BOUNCED: return "bounced";
 	}
-	return S("");
+	return "";
 }
 
 static void show_message(struct json_out *j, const struct spool_message *m)
@@ -151,10 +191,14 @@ static void show_message(struct json_out *j, const struct spool_message *m)
 
 		json_open(j);
 		json_kstr(j, "to", r->path);
-		json_kstr(j, "state", state_name(r->state));
+		json_kstr(j, "state", slice_str(api_rcpt_state(r->state)));
 		json_kstr(j, "reply", r->reply);
 		json_knum(j, "attempts", m->attempts[r->delivery]);
 		json_ktime(j, "next", r->state != RCPT_PENDING || next == UINT64_MAX ? 0 : next);
+		json_ktime(j, "tried", m->standing[r->delivery].tried_ms);
+		json_kstr(j, "remote", m->standing[r->delivery].remote);
+		json_ktime(j, "held",
+			   r->state == RCPT_PENDING ? m->standing[r->delivery].held_ms : 0);
 		json_close(j);
 	}
 	json_close_list(j);
@@ -164,21 +208,14 @@ static void show_message(struct json_out *j, const struct spool_message *m)
 bool api_queue_show(struct api_run *r, struct err *e)
 {
 	struct spool_message m;
-	struct arena big;
 	struct id id;
-	bool ok;
 
 	if (!id_parse(r->arg, &id))
 		return err_set(e, ERR_INPUT, "not a message id");
-	arena_init(&big, 160u << 20);
-	ok = r->call->ctx->spool_backend->load(r->call->ctx->spool, id, &big, &m, e);
-	if (ok) {
-		show_message(&r->out, &m);
-		if (m.content.fd >= 0)
-			close(m.content.fd);
-	}
-	arena_done(&big);
-	return ok;
+	if (!r->call->ctx->spool_backend->look(r->call->ctx->spool, id, &r->arena, &m, e))
+		return false;
+	show_message(&r->out, &m);
+	return true;
 }
 
 bool api_queue_damaged(struct api_run *r, struct err *e)

@@ -16,8 +16,9 @@ static const struct endpoint {
 	{ { "POST", 4 },   { "/control/reload", 15 },             api_reload_ask },
 	{ { "GET", 3 },    { "/control/accounts", 17 },           api_account_list },
 	{ { "POST", 4 },   { "/control/accounts", 17 },           api_account_add },
-	{ { "POST", 4 },   { "/control/accounts/*/suspend", 27 }, api_account_suspend },
-	{ { "POST", 4 },   { "/control/accounts/*/resume", 26 },  api_account_resume },
+	{ { "POST", 4 },   { "/control/accounts/*/hold", 24 },    api_account_hold },
+	{ { "POST", 4 },   { "/control/accounts/*/release", 27 }, api_account_release },
+	{ { "POST", 4 },   { "/control/accounts/*/close", 25 },   api_account_close },
 	{ { "GET", 3 },    { "/control/keys", 13 },               api_key_list },
 	{ { "POST", 4 },   { "/control/keys", 13 },               api_key_create },
 	{ { "GET", 3 },    { "/control/keys/*", 15 },             api_key_show },
@@ -34,7 +35,13 @@ static const struct endpoint {
 	{ { "GET", 3 },    { "/control/queue", 14 },              api_queue_list },
 	{ { "GET", 3 },    { "/control/queue/count", 20 },        api_queue_count },
 	{ { "GET", 3 },    { "/control/queue/damaged", 22 },      api_queue_damaged },
+	{ { "POST", 4 },   { "/control/queue/retry", 20 },        api_queue_retry },
+	{ { "POST", 4 },   { "/control/queue/hold", 19 },         api_queue_hold },
+	{ { "POST", 4 },   { "/control/queue/release", 22 },      api_queue_release },
+	{ { "POST", 4 },   { "/control/queue/cancel", 21 },       api_queue_cancel },
 	{ { "GET", 3 },    { "/control/queue/*", 16 },            api_queue_show },
+	{ { "GET", 3 },    { "/control/queue/*/why", 20 },        api_queue_why },
+	{ { "GET", 3 },    { "/control/messages/*", 19 },         api_message_show },
 };
 /* clang-format on */
 

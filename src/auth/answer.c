@@ -19,7 +19,8 @@ static const struct {
 	[REASON_OTHER_IDENTITY]        = { "other_identity",        AUTH_INVALID },
 	[REASON_REVOKED]               = { "revoked",               AUTH_INVALID },
 	[REASON_EXPIRED]               = { "expired",               AUTH_INVALID },
-	[REASON_ACCOUNT_SUSPENDED]     = { "account_suspended",     AUTH_INVALID },
+	[REASON_ACCOUNT_HELD]          = { "account_held",          AUTH_INVALID },
+	[REASON_ACCOUNT_CLOSED]        = { "account_closed",        AUTH_INVALID },
 	[REASON_SCOPE_MISSING]         = { "scope_missing",         AUTH_INVALID },
 	[REASON_STORE_DOWN]            = { "store_down",            AUTH_LATER },
 };

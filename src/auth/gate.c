@@ -158,7 +158,7 @@ static bool is_guess(enum auth_reason r)
 	case AUTH_BASIC:
 	case AUTH_INVALID: break;
 	}
-	return r != REASON_ACCOUNT_SUSPENDED && r != REASON_SCOPE_MISSING;
+	return r != REASON_ACCOUNT_HELD && r != REASON_ACCOUNT_CLOSED && r != REASON_SCOPE_MISSING;
 }
 
 static uint64_t digest_of(const struct gate *g, const struct gate_attempt *a)

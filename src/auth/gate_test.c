@@ -131,8 +131,8 @@ static void test_guesses(void **state)
 /* What is no guess is not counted; one secret, be it tried for ever, is one guess. */
 static void test_no_guesses(void **state)
 {
-	static const enum auth_reason row[] = { REASON_OK, REASON_STORE_DOWN,
-						REASON_ACCOUNT_SUSPENDED, REASON_SCOPE_MISSING };
+	static const enum auth_reason row[] = { REASON_OK, REASON_STORE_DOWN, REASON_ACCOUNT_HELD,
+						REASON_SCOPE_MISSING };
 	struct fix f;
 	char secret[16];
 

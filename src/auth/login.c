@@ -37,13 +37,16 @@ static bool there(bool got, const struct err *why, bool *ret_there, struct err *
 /* A key that may still be used: the part that a login and an open session share. */
 static enum auth_reason judge(const struct found *f, uint64_t now_ms)
 {
-	if (f->key.state != KEY_ACTIVE)
-		return REASON_REVOKED;
-	if (f->key.expires_ms && now_ms >= f->key.expires_ms)
-		return REASON_EXPIRED;
-	/* An account that is not there owns nothing: no better than one that is suspended. */
-	if (!f->account_there || f->account.state != ACCOUNT_ACTIVE)
-		return REASON_ACCOUNT_SUSPENDED;
+	switch (key_standing(&f->key, now_ms)) {
+	case STANDING_ACTIVE: break;
+	case STANDING_REVOKED: return REASON_REVOKED;
+	case STANDING_EXPIRED: return REASON_EXPIRED;
+	}
+	/* An account that is not there owns nothing: no better than one that is held. */
+	if (!f->account_there || !account_rule(f->account.state)->login)
+		return f->account_there && f->account.state == ACCOUNT_CLOSED
+			   ? REASON_ACCOUNT_CLOSED
+			   : REASON_ACCOUNT_HELD;
 	if (!scopes_have(f->key.scopes, SCOPE_MAIL_SEND))
 		return REASON_SCOPE_MISSING;
 	return REASON_OK;

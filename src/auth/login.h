@@ -38,7 +38,8 @@ enum auth_reason {
 	REASON_OTHER_IDENTITY,        /* wants to act as somebody who is not this key */
 	REASON_REVOKED,
 	REASON_EXPIRED,
-	REASON_ACCOUNT_SUSPENDED,
+	REASON_ACCOUNT_HELD,
+	REASON_ACCOUNT_CLOSED,
 	REASON_SCOPE_MISSING, /* the key lacks mail.send */
 	REASON_STORE_DOWN,    /* nothing is known; err says why */
 	REASON_COUNT

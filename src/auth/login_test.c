@@ -72,8 +72,8 @@ static int begin(void **state)
 	import(f, f->account, KEY(EXPIRED_ID), scopes_default(), NOW);
 	import(f, f->account, KEY(READER_ID), reader, 0);
 	import(f, f->suspended, KEY(SUSPENDED_ID), scopes_default(), 0);
-	OK(f, key_revoke(f->h, &by, S(REVOKED_ID), &f->e));
-	OK(f, account_set_state(f->h, &by, f->suspended, ACCOUNT_SUSPENDED, &f->e));
+	OK(f, key_revoke(f->h, &by, S(REVOKED_ID), QUEUED_AS_STATE, &f->e));
+	OK(f, account_set_state(f->h, &by, f->suspended, ACCOUNT_HELD, QUEUED_AS_STATE, &f->e));
 	return 0;
 }
 
@@ -135,7 +135,7 @@ static const struct {
 	{ "0000000000000000000000", KEY(GOOD_ID), REASON_USERNAME_KEY_MISMATCH, AUTH_INVALID, GOOD_ID },
 	{ "apikey", KEY(REVOKED_ID), REASON_REVOKED, AUTH_INVALID, REVOKED_ID },
 	{ "apikey", KEY(EXPIRED_ID), REASON_EXPIRED, AUTH_INVALID, EXPIRED_ID },
-	{ "apikey", KEY(SUSPENDED_ID), REASON_ACCOUNT_SUSPENDED, AUTH_INVALID, SUSPENDED_ID },
+	{ "apikey", KEY(SUSPENDED_ID), REASON_ACCOUNT_HELD, AUTH_INVALID, SUSPENDED_ID },
 	{ "apikey", KEY(READER_ID), REASON_SCOPE_MISSING, AUTH_INVALID, READER_ID },
 	/* The true reason is told only to who knows the secret. */
 	{ "apikey", "SG." REVOKED_ID "." OTHER_SECRET, REASON_WRONG_SECRET, AUTH_INVALID, REVOKED_ID },
@@ -294,15 +294,18 @@ static void test_store_down(void **state)
 static void test_damaged_row(void **state)
 {
 	static const struct column columns[] = {
-		{ "account", VAL_INT, false },
-		{ "name", VAL_TEXT, false },
-		{ "state", VAL_TEXT, false },
-		{ "created_ms", VAL_INT, false },
+		{ "account", VAL_INT, false }, { "name", VAL_TEXT, false },
+		{ "state", VAL_TEXT, false },  { "created_ms", VAL_INT, false },
+		{ "state_ms", VAL_INT, true }, { "queued", VAL_TEXT, true },
 	};
 	static const struct table accounts = { "account", columns, LEN(columns), 1 };
 	struct fix *f = *state;
-	const struct val row[] = { val_int((int64_t)f->account), val_text(S("shop")),
-				   val_text(S("odd")), val_int(1) };
+	const struct val row[] = { val_int((int64_t)f->account),
+				   val_text(S("shop")),
+				   val_text(S("odd")),
+				   val_int(1),
+				   val_int(1),
+				   { .type = VAL_NULL } };
 	struct auth_finding found;
 	struct principal p;
 
@@ -355,11 +358,13 @@ static void test_recheck(void **state)
 	OK(f, key_set_scopes(f->h, &by, id, reader, &f->e));
 	assert_int_equal(recheck(f, &p, NOW), REASON_SCOPE_MISSING);
 	OK(f, key_set_scopes(f->h, &by, id, both, &f->e));
-	OK(f, account_set_state(f->h, &by, f->account, ACCOUNT_SUSPENDED, &f->e));
-	assert_int_equal(recheck(f, &p, NOW), REASON_ACCOUNT_SUSPENDED);
-	OK(f, account_set_state(f->h, &by, f->account, ACCOUNT_ACTIVE, &f->e));
+	OK(f, account_set_state(f->h, &by, f->account, ACCOUNT_HELD, QUEUED_AS_STATE, &f->e));
+	assert_int_equal(recheck(f, &p, NOW), REASON_ACCOUNT_HELD);
+	OK(f, account_set_state(f->h, &by, f->account, ACCOUNT_CLOSED, QUEUED_AS_STATE, &f->e));
+	assert_int_equal(recheck(f, &p, NOW), REASON_ACCOUNT_CLOSED);
+	OK(f, account_set_state(f->h, &by, f->account, ACCOUNT_ACTIVE, QUEUED_AS_STATE, &f->e));
 	assert_int_equal(recheck(f, &p, NOW), REASON_OK);
-	OK(f, key_revoke(f->h, &by, id, &f->e));
+	OK(f, key_revoke(f->h, &by, id, QUEUED_AS_STATE, &f->e));
 	assert_int_equal(recheck(f, &p, NOW), REASON_REVOKED);
 	p.account ^= 1;
 	assert_int_equal(recheck(f, &p, NOW), REASON_UNKNOWN_KEY);
@@ -456,7 +461,7 @@ static void known_until_something_changes(void **state)
 	at.now_ms = NOW + 1; /* it expires then */
 	assert_false(auth_known_get(k, &at, store_generation(f->s), &who));
 	at.now_ms = NOW;
-	OK(f, key_revoke(f->h, &by, S(OLD_ID), &f->e));
+	OK(f, key_revoke(f->h, &by, S(OLD_ID), QUEUED_AS_STATE, &f->e));
 	assert_false(auth_known_get(k, &at, store_generation(f->s), &who));
 	assert_false(auth_login(f->h, &at, &who, &found, &f->e));
 	auth_known_free(k);

@@ -31,10 +31,10 @@ struct ctl_args {
 	size_t n_words;
 	struct slice config, socket, data, hostname, account, name, from, to, subject, text, host,
 	    port, key_file, dest, state, limit, expires, spool, expect, since, address, identity,
-	    key, result, reason, seconds;
+	    key, result, reason, seconds, site, older, queued, after;
 	struct slice scopes[32];
 	size_t n_scopes;
-	bool json, verified, subdomains, import_key, demo, secrets, deliver, follow;
+	bool json, verified, subdomains, import_key, demo, secrets, deliver, follow, all;
 };
 
 /* argv behind the program's name. On success *ret_command is the command's name ("account add")

@@ -18,9 +18,13 @@
 
 struct request {
 	const char *method;
+	struct slice command;
 	struct buf path, body;
 	struct json_out json;
-	bool text; /* the answer is printed as it comes */
+	bool text;               /* the answer is printed as it comes */
+	bool steps;              /* the answer is of one step: ask again until there is no more */
+	uint64_t at;             /* where the next step begins */
+	const struct err *wrong; /* what is wrong with the configuration, or NULL */
 };
 
 static int complain(int code, const char *text)
@@ -97,17 +101,36 @@ static bool account_list(const struct ctl_args *a, struct request *r, struct err
 	return true;
 }
 
-static bool account_suspend(const struct ctl_args *a, struct request *r, struct err *e)
+/* What becomes of queued mail, when that was said. */
+static void say_queued(const struct ctl_args *a, struct request *r)
+{
+	if (!a->queued.n)
+		return;
+	json_open(&r->json);
+	json_kstr(&r->json, "queued", a->queued);
+	json_close(&r->json);
+}
+
+static bool account_hold(const struct ctl_args *a, struct request *r, struct err *e)
 {
 	(void)e;
-	path(r, "POST", "/control/accounts/", a->words[0], "/suspend");
+	path(r, "POST", "/control/accounts/", a->words[0], "/hold");
+	say_queued(a, r);
 	return true;
 }
 
-static bool account_resume(const struct ctl_args *a, struct request *r, struct err *e)
+static bool account_release(const struct ctl_args *a, struct request *r, struct err *e)
 {
 	(void)e;
-	path(r, "POST", "/control/accounts/", a->words[0], "/resume");
+	path(r, "POST", "/control/accounts/", a->words[0], "/release");
+	return true;
+}
+
+static bool account_close(const struct ctl_args *a, struct request *r, struct err *e)
+{
+	(void)e;
+	path(r, "POST", "/control/accounts/", a->words[0], "/close");
+	say_queued(a, r);
 	return true;
 }
 
@@ -169,6 +192,7 @@ static bool key_revoke(const struct ctl_args *a, struct request *r, struct err *
 {
 	(void)e;
 	path(r, "POST", "/control/keys/", a->words[0], "/revoke");
+	say_queued(a, r);
 	return true;
 }
 
@@ -231,14 +255,38 @@ static bool ban_lift(const struct ctl_args *a, struct request *r, struct err *e)
 	return true;
 }
 
+static const struct filter_option {
+	const char *name;
+	size_t at;
+} filter_options[] = {
+	{ "account", offsetof(struct ctl_args, account) },
+	{ "key", offsetof(struct ctl_args, key) },
+	{ "domain", offsetof(struct ctl_args, dest) },
+	{ "site", offsetof(struct ctl_args, site) },
+	{ "older-than", offsetof(struct ctl_args, older) },
+	{ "state", offsetof(struct ctl_args, state) },
+};
+
+#define FILTER_OPTIONS (sizeof filter_options / sizeof *filter_options)
+
+static struct slice filter_value(const struct ctl_args *a, size_t i)
+{
+	return *(const struct slice *)(const void *)((const char *)a + filter_options[i].at);
+}
+
+static void filter_query(const struct ctl_args *a, struct request *r)
+{
+	for (size_t i = 0; i < FILTER_OPTIONS; i++)
+		query(r, filter_options[i].name, filter_value(a, i));
+}
+
 static bool queue_list(const struct ctl_args *a, struct request *r, struct err *e)
 {
 	(void)e;
 	path(r, "GET", "/control/queue", S(""), "");
-	query(r, "state", a->state);
-	query(r, "account", a->account);
-	query(r, "destination", a->dest);
+	filter_query(a, r);
 	query(r, "limit", a->limit);
+	query(r, "after", a->after);
 	return true;
 }
 
@@ -249,10 +297,56 @@ static bool queue_show(const struct ctl_args *a, struct request *r, struct err *
 	return true;
 }
 
+static bool queue_why(const struct ctl_args *a, struct request *r, struct err *e)
+{
+	(void)e;
+	path(r, "GET", "/control/queue/", a->words[0], "/why");
+	return true;
+}
+
 static bool queue_count(const struct ctl_args *a, struct request *r, struct err *e)
 {
-	(void)a, (void)e;
+	(void)e;
 	path(r, "GET", "/control/queue/count", S(""), "");
+	filter_query(a, r);
+	return true;
+}
+
+/* Ids, or a filter; ask_in_steps() comes again with the place where the last step ended. */
+static bool queue_act(const struct ctl_args *a, struct request *r, struct err *e)
+{
+	bool filtered = a->all;
+
+	for (size_t i = 0; i < FILTER_OPTIONS; i++)
+		filtered |= filter_value(a, i).n > 0;
+	if (!filtered == !a->n_words)
+		return err_set(e, ERR_INPUT,
+			       filtered ? "ids or a filter, not both"
+					: "ids, a filter or --all is needed");
+	path(r, "POST", "/control/queue/", slice_from(r->command, sizeof "queue"), "");
+	r->steps = true;
+	json_open(&r->json);
+	if (a->n_words) {
+		json_key(&r->json, "ids");
+		json_open_list(&r->json);
+		for (size_t i = 0; i < a->n_words; i++)
+			json_str(&r->json, a->words[i]);
+		json_close_list(&r->json);
+	}
+	for (size_t i = 0; i < FILTER_OPTIONS; i++)
+		if (filter_value(a, i).n)
+			json_kstr(&r->json, filter_options[i].name, filter_value(a, i));
+	if (a->all)
+		json_kbool(&r->json, "all", true);
+	json_knum(&r->json, "at", r->at);
+	json_close(&r->json);
+	return true;
+}
+
+static bool message_show(const struct ctl_args *a, struct request *r, struct err *e)
+{
+	(void)e;
+	path(r, "GET", "/control/messages/", a->words[0], "");
 	return true;
 }
 
@@ -291,8 +385,9 @@ static const struct caller {
 } callers[] = {
 	{ { "account add", 11 }, account_add },
 	{ { "account list", 12 }, account_list },
-	{ { "account suspend", 15 }, account_suspend },
-	{ { "account resume", 14 }, account_resume },
+	{ { "account hold", 12 }, account_hold },
+	{ { "account release", 15 }, account_release },
+	{ { "account close", 13 }, account_close },
 	{ { "key create", 10 }, key_create },
 	{ { "key list", 8 }, key_list },
 	{ { "key show", 8 }, key_show },
@@ -306,6 +401,12 @@ static const struct caller {
 	{ { "queue list", 10 }, queue_list },
 	{ { "queue show", 10 }, queue_show },
 	{ { "queue count", 11 }, queue_count },
+	{ { "queue why", 9 }, queue_why },
+	{ { "queue retry", 11 }, queue_act },
+	{ { "queue hold", 10 }, queue_act },
+	{ { "queue release", 13 }, queue_act },
+	{ { "queue cancel", 12 }, queue_act },
+	{ { "message show", 12 }, message_show },
 	{ { "queue damaged", 13 }, queue_damaged },
 	{ { "status", 6 }, status },
 	{ { "health", 6 }, health },
@@ -408,12 +509,25 @@ static void print_object(const struct json *object)
 	}
 }
 
+static int refused(const struct json *j)
+{
+	struct slice text = S("the server's answer cannot be read"), kind = S("");
+	enum err_kind k = ERR_BUG;
+
+	(void)json_as_text(json_get(json_get(j, "error"), "message"), &text);
+	(void)json_as_text(json_get(json_get(j, "error"), "kind"), &kind);
+	for (enum err_kind i = ERR_BUG; i <= ERR_DAMAGED; i++)
+		if (slice_eq(kind, slice_str(err_kind_name(i))))
+			k = i;
+	fprintf(stderr, "signet: %.*s\n", SLICE_ARG(text));
+	return ctl_exit_code(k);
+}
+
 static int answer(const struct ctl_args *a, unsigned status_code, struct slice body)
 {
 	struct err e = { 0 };
 	struct json *j = json_read(body, &e);
-	struct slice text = S("the server's answer cannot be read"), kind = S("");
-	enum err_kind k = ERR_BUG;
+	int rc;
 
 	if (status_code < 300 && j) {
 		if (a->json)
@@ -423,21 +537,14 @@ static int answer(const struct ctl_args *a, unsigned status_code, struct slice b
 		json_free(j);
 		return EXIT_DONE;
 	}
-	if (j) {
-		(void)json_as_text(json_get(json_get(j, "error"), "message"), &text);
-		(void)json_as_text(json_get(json_get(j, "error"), "kind"), &kind);
-	}
-	for (enum err_kind i = ERR_BUG; i <= ERR_DAMAGED; i++)
-		if (slice_eq(kind, slice_str(err_kind_name(i))))
-			k = i;
-	fprintf(stderr, "signet: %.*s\n", SLICE_ARG(text));
+	rc = refused(j);
 	json_free(j);
-	return ctl_exit_code(k);
+	return rc;
 }
 
-/* wrong: what is wrong with the configuration, or NULL. */
-static int ask(const struct ctl_args *a, const struct request *r, struct slice socket,
-	       const struct err *wrong)
+/* EXIT_DONE: there is an answer. */
+static int reach(const struct request *r, struct slice socket, unsigned *ret_code,
+		 struct buf *ret_body)
 {
 	struct fetch_request f = { .method = r->method,
 				   .unix_socket = socket,
@@ -445,18 +552,25 @@ static int ask(const struct ctl_args *a, const struct request *r, struct slice s
 				   .body = buf_slice(&r->body),
 				   .timeout_ms = TIMEOUT_MS,
 				   .body_max = ANSWER_MAX };
-	struct buf body;
 	struct err e = { 0 };
-	unsigned code;
-	int rc;
 
-	if (!fetch_request(&f, &code, &body, &e)) {
-		buf_done(&body);
-		if (wrong)
-			return complain(EXIT_CONFIG, wrong->text);
-		fprintf(stderr, "signet: %s; is the server running?\n", e.text);
-		return EXIT_UNREACHED;
-	}
+	if (fetch_request(&f, ret_code, ret_body, &e))
+		return EXIT_DONE;
+	buf_done(ret_body);
+	if (r->wrong)
+		return complain(EXIT_CONFIG, r->wrong->text);
+	fprintf(stderr, "signet: %s; is the server running?\n", e.text);
+	return EXIT_UNREACHED;
+}
+
+static int ask(const struct ctl_args *a, const struct request *r, struct slice socket)
+{
+	struct buf body;
+	unsigned code;
+	int rc = reach(r, socket, &code, &body);
+
+	if (rc != EXIT_DONE)
+		return rc;
 	if (r->text && code == 200) {
 		fwrite(body.p, 1, body.n, stdout);
 		rc = EXIT_DONE;
@@ -467,11 +581,74 @@ static int ask(const struct ctl_args *a, const struct request *r, struct slice s
 	return rc;
 }
 
+/* What all steps together came to. */
+struct total {
+	uint64_t messages, deliveries, under_way;
+};
+
+/* One step. -1: there are more. */
+static int step(struct request *r, struct slice socket, struct total *t)
+{
+	static const char *const names[] = { "messages", "deliveries", "under_way" };
+	uint64_t *const sums[] = { &t->messages, &t->deliveries, &t->under_way };
+	struct err e = { 0 };
+	struct json *j;
+	struct buf body;
+	unsigned code;
+	int rc = reach(r, socket, &code, &body);
+
+	if (rc != EXIT_DONE)
+		return rc;
+	j = json_read(buf_slice(&body), &e);
+	if (code >= 300 || !j)
+		rc = refused(j);
+	for (size_t i = 0; rc == EXIT_DONE && i < 3; i++) {
+		uint64_t n = 0;
+
+		(void)json_as_number(json_get(j, names[i]), &n);
+		*sums[i] += n;
+	}
+	if (rc == EXIT_DONE && json_as_true(json_get(j, "more")) &&
+	    json_as_number(json_get(j, "at"), &r->at))
+		rc = -1;
+	json_free(j);
+	buf_wipe(&body);
+	return rc;
+}
+
+static int show_total(const struct ctl_args *a, const struct total *t)
+{
+	printf(a->json ? "{\"messages\":%llu,\"deliveries\":%llu,\"under_way\":%llu}\n"
+		       : "%llu messages, %llu deliveries; %llu under way, left as they are\n",
+	       (unsigned long long)t->messages, (unsigned long long)t->deliveries,
+	       (unsigned long long)t->under_way);
+	return t->under_way ? EXIT_RETRY : EXIT_DONE;
+}
+
+typedef bool make_fn(const struct ctl_args *, struct request *, struct err *);
+
+/* So that nobody waits long for a million messages. What was done before a failure stays. */
+static int ask_in_steps(const struct ctl_args *a, make_fn *make, struct request *r,
+			struct slice socket)
+{
+	struct total t = { 0 };
+	struct err e = { 0 };
+	int rc;
+
+	while ((rc = step(r, socket, &t)) < 0) {
+		buf_clear(&r->path);
+		buf_clear(&r->body);
+		json_begin(&r->json, &r->body);
+		(void)make(a, r, &e);
+	}
+	return rc == EXIT_DONE ? show_total(a, &t) : rc;
+}
+
 int ctl_run(struct slice command, const struct ctl_args *a)
 {
 	const char *config = a->config.n ? a->config.p : DEFAULT_CONFIG;
 	const struct conf *conf = NULL;
-	struct request r = { .method = "GET" };
+	struct request r = { .method = "GET", .command = command };
 	struct err e = { 0 }, wrong = { 0 };
 	struct buf socket;
 	int rc = EXIT_USAGE;
@@ -483,6 +660,7 @@ int ctl_run(struct slice command, const struct ctl_args *a)
 	buf_add(&socket, a->socket);
 	if (!a->socket.n) {
 		conf = conf_read(config, &wrong);
+		r.wrong = wrong.kind == ERR_NONE ? NULL : &wrong;
 		/* The server that runs may be asked all the same. */
 		conf_peek_socket(config, &socket);
 	}
@@ -494,8 +672,10 @@ int ctl_run(struct slice command, const struct ctl_args *a)
 				rc = complain(EXIT_USAGE, e.text);
 			else if (r.path.failed || r.body.failed)
 				rc = complain(EXIT_USAGE, "the arguments are too long");
+			else if (r.steps)
+				rc = ask_in_steps(a, callers[i].make, &r, buf_slice(&socket));
 			else
-				rc = ask(a, &r, buf_slice(&socket), wrong.kind ? &wrong : NULL);
+				rc = ask(a, &r, buf_slice(&socket));
 		}
 	/* What was loaded is the matter, not what was sent. */
 	if (slice_eq(command, S("reload")) && (rc == EXIT_INPUT || rc == EXIT_REFUSED))

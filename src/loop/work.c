@@ -101,6 +101,11 @@ static void send_all_back(struct job **jobs, size_t n)
 		struct loop *home = jobs[i] ? jobs[i]->home : NULL;
 		struct loop_chain chain = { 0 };
 
+		/* Whoever waits for it may be gone when this returns. */
+		if (jobs[i] && !home) {
+			jobs[i]->done(jobs[i]);
+			jobs[i] = NULL;
+		}
 		for (size_t k = i; home && k < n; k++) {
 			if (!jobs[k] || jobs[k]->home != home)
 				continue;
@@ -300,9 +305,10 @@ static void end_of_turn(void *batch)
 
 bool batch_post(struct batch *b, struct job *j)
 {
-	bool woken, ok = queue_put(&b->queue, j, WAKE_AT, &woken);
+	struct loop *home = j->home;
+	bool woken, ok = queue_put(&b->queue, j, home ? WAKE_AT : 1, &woken);
 
-	if (ok && !woken)
-		loop_before_wait(j->home, end_of_turn, b);
+	if (ok && !woken && home)
+		loop_before_wait(home, end_of_turn, b);
 	return ok;
 }

@@ -11,7 +11,7 @@
 struct job {
 	void (*run)(struct job *, void *ctx); /* on a worker; not used by batches */
 	void (*done)(struct job *);           /* on the home loop */
-	struct loop *home;
+	struct loop *home; /* batches: NULL: done() is called on the batch's own thread */
 	struct loop_task back;
 	struct job *next;
 };
@@ -43,8 +43,9 @@ struct batch *batch_new(const char *name, size_t queue_max,
 			void (*run)(struct job **jobs, size_t n, void *ctx), void *ctx,
 			struct err *e);
 void batch_free(struct batch *);
-/* On the thread of the job's home, or before that runs. False: the queue is full. A batch that
- * sleeps is woken at the end of the loop's turn, so that what a turn posts is one round. */
+/* On the thread of the job's home, or before that runs; on any thread when it has none. False: the
+ * queue is full. A batch that sleeps is woken at the end of the loop's turn, so that what a turn
+ * posts is one round. */
 bool batch_post(struct batch *, struct job *);
 
 #endif

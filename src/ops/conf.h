@@ -74,6 +74,12 @@ struct conf {
 		uint64_t keep, rows;
 	} authlog;
 	struct {
+		uint64_t closed_keep;
+	} queue;
+	struct {
+		uint64_t keep, max_size;
+	} history;
+	struct {
 		struct slice format;
 	} log;
 	struct {

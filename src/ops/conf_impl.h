@@ -28,6 +28,8 @@ enum conf_section {
 	IN_BOUNCE,
 	IN_GUARD,
 	IN_AUTHLOG,
+	IN_QUEUE,
+	IN_HISTORY,
 	IN_LOG,
 	IN_METRICS,
 	IN_LINKS,

@@ -29,6 +29,8 @@ const struct conf_section_info conf_sections[SECTIONS] = {
 	[IN_BOUNCE]   = { "bounce",   false, "What senders are told of their mail, by mail" },
 	[IN_GUARD]    = { "guard",    false, "How much a guesser may guess, at all doors together" },
 	[IN_AUTHLOG]  = { "authlog",  false, "The authentication log: signet authlog" },
+	[IN_QUEUE]    = { "queue",    false, "What becomes of queued mail" },
+	[IN_HISTORY]  = { "history",  false, "What is known of messages that have left the queue (`signet message show`)" },
 	[IN_LOG]      = { "log",      false, "The log, on standard error" },
 	[IN_METRICS]  = { "metrics",  false, "/metrics for Prometheus and /healthz, by HTTP; the control socket has them, too" },
 	[IN_LINKS]    = { "links",    false, "Links in replies, for people who read them" },
@@ -127,6 +129,11 @@ const struct conf_option conf_options[] = {
 
 	{ IN_AUTHLOG, "keep", CONF_DURATION, TOP(authlog.keep), "90d", 0, 3650 DAY, NULL, "so long rows are kept; 0: none is written" },
 	{ IN_AUTHLOG, "rows", CONF_UINT,     TOP(authlog.rows), "1000000", 1000, 100000000, NULL, "rows kept, about (300 bytes each); the oldest go first" },
+
+	{ IN_QUEUE, "closed_keep", CONF_DURATION, TOP(queue.closed_keep), "7d", 0, 365 DAY, NULL, "mail that a closed account has queued waits so long, then it is cancelled" },
+
+	{ IN_HISTORY, "keep",     CONF_DURATION, TOP(history.keep),     "3d", 0, 365 DAY, NULL, "so long at least, room permitting; 0s: none is kept", RESTART },
+	{ IN_HISTORY, "max_size", CONF_SIZE,     TOP(history.max_size), "1G", 1 MI, 1024 GI, NULL, "of all its files (data_dir/history), about; beyond, the oldest goes", RESTART },
 
 	{ IN_LOG, "format", CONF_CHOICE, TOP(log.format), "json", 0, 0, "json logfmt text", "form of the lines; text: for the eye, not for programs", RESTART },
 

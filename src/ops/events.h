@@ -27,6 +27,7 @@
 	X(LOG_DNS,                "dns",                "whether DNS answers are validated (DNSSEC): works, off, broken, unknown; and why") \
 	X(LOG_OUTCOME,            "outcome",            "what an attempt meant for one recipient: delivered, deferred, failed") \
 	X(LOG_NOTICE,             "notice",             "the sender of a message is told what became of it, or is not: reason") \
+	X(LOG_CANCELLED,          "cancelled",          "queued mail of closed accounts, or of keys and accounts that were told so, is cancelled") \
 	X(LOG_SPOOL_FAILED,       "spool_failed",       "a commit failed: the server accepts nothing more and ends") \
 	X(LOG_HEALTH,             "health",             "the answer of /healthz changed: ok, or the reason why it is not") \
 	X(LOG_SPOOL_DAMAGED,      "spool_damaged",      "a record of the spool is unsound and was set aside; said when it is found and at every start") \

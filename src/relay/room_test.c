@@ -45,6 +45,6 @@ void *__wrap_realloc(void *p, size_t n)
 
 int main(void)
 {
-	return route_tests() + outcome_tests() + bounce_tests() + submit_tests() +
+	return route_tests() + operate_tests() + outcome_tests() + bounce_tests() + submit_tests() +
 	       schedule_tests() + site_tests() + mx_tests();
 }

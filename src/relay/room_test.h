@@ -31,6 +31,7 @@ int schedule_tests(void);
 int site_tests(void);
 int mx_tests(void);
 int bounce_tests(void);
+int operate_tests(void);
 int outcome_tests(void);
 int route_tests(void);
 int submit_tests(void);

@@ -134,9 +134,40 @@ static struct held *pop_flow(struct share *sh)
 	return h;
 }
 
+#define FEW (sizeof((struct site *)0)->few / sizeof(struct share *))
+
 static struct share *share_of(const struct schedule *s, const struct site *site, uint64_t account)
 {
-	return map_get(&s->shares, key_slice(&(struct share_key){ site, account }));
+	for (size_t i = 0; i < FEW; i++)
+		if (site->few[i] && site->few[i]->key.account == account)
+			return site->few[i];
+	return site->n_mapped ? map_get(&s->shares, key_slice(&(struct share_key){ site, account }))
+			      : NULL;
+}
+
+/* Nearly always a few accounts have work at a site: they need no table. False: memory is out. */
+static bool share_enter(struct schedule *s, struct site *site, struct share *sh)
+{
+	for (size_t i = 0; i < FEW; i++)
+		if (!site->few[i]) {
+			site->few[i] = sh;
+			return true;
+		}
+	if (!map_put(&s->shares, key_slice(&sh->key), sh))
+		return false;
+	site->n_mapped++;
+	return true;
+}
+
+static void share_leave(struct schedule *s, struct site *site, struct share *sh)
+{
+	for (size_t i = 0; i < FEW; i++)
+		if (site->few[i] == sh) {
+			site->few[i] = NULL;
+			return;
+		}
+	(void)map_remove(&s->shares, key_slice(&sh->key));
+	site->n_mapped--;
 }
 
 /* NULL: memory is out. */
@@ -147,7 +178,7 @@ static struct share *share_new(struct schedule *s, struct site *site, uint64_t a
 	if (!sh)
 		return NULL;
 	sh->key = (struct share_key){ site, account };
-	if (!map_put(&s->shares, key_slice(&sh->key), sh)) {
+	if (!share_enter(s, site, sh)) {
 		free(sh);
 		return NULL;
 	}
@@ -186,7 +217,7 @@ static uint32_t let_go(struct schedule *s, struct site *site)
 	free(h);
 	if (!sh->first) {
 		pop_share(site);
-		(void)map_remove(&s->shares, key_slice(&sh->key));
+		share_leave(s, site, sh);
 		free(sh);
 	}
 	site->n_held--;
@@ -447,6 +478,38 @@ void schedule_resolved(struct schedule *s, struct site *unresolved, const struct
 		if (!hold(s, site, account, flow))
 			s->backend->park(s->spool, flow, now_ms + NO_MEMORY_MS);
 	}
+}
+
+static struct site *find_site(const struct schedule *s, struct slice dest, uint64_t now_ms)
+{
+	const struct route *route = route_for(s->routes, dest);
+	struct site *site;
+
+	if (!route)
+		return NULL;
+	if (route->type != ROUTE_MX)
+		return s->fixed[route - s->routes->at];
+	/* Nothing is made here: what is known, or what waits to be looked up. */
+	site = sites_known(s->sites, route, dest, now_ms);
+	if (site)
+		return site;
+	while ((site = sites_next(s->sites, site)))
+		if (site->route == route && slice_eq(site->name, dest))
+			return site;
+	return NULL;
+}
+
+const struct site *schedule_site_of(const struct schedule *s, struct slice dest, uint64_t now_ms)
+{
+	return find_site(s, dest, now_ms);
+}
+
+void schedule_try_again(struct schedule *s, struct slice dest, uint64_t now_ms)
+{
+	struct site *site = find_site(s, dest, now_ms);
+
+	if (site)
+		site->not_before_ms = 0;
 }
 
 struct site *schedule_site(const struct schedule *s, const struct site *after)

@@ -79,6 +79,11 @@ void schedule_site_failed(struct schedule *, struct site *, uint64_t now_ms, uin
  * ended (schedule_ended). False: memory is out, and nothing has changed. */
 bool schedule_reroute(struct schedule *, const struct routes *now, const size_t *map,
 		      const struct retry_config *site_retry);
+/* Where mail for a destination goes, if that is known; NULL: it is not, or no route leads there. */
+const struct site *schedule_site_of(const struct schedule *, struct slice dest, uint64_t now_ms);
+/* Its site is not left alone any longer: somebody asked for another try. */
+void schedule_try_again(struct schedule *, struct slice dest, uint64_t now_ms);
+
 /* Every site with its state: NULL begins, NULL ends. */
 struct site *schedule_site(const struct schedule *, const struct site *after);
 /* The sites where something is held. Whoever takes from one asks for the next first. */

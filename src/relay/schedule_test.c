@@ -446,8 +446,8 @@ static void without_memory_it_waits_a_moment(void **state)
 	struct fix *f = *state;
 	size_t at;
 
-	/* The site, and the way to it twice; the flow; the account, and the way to it twice. */
-	for (at = 1; at <= 7; at++) {
+	/* The site, and the way to it twice; the flow; the account. */
+	for (at = 1; at <= 5; at++) {
 		uint64_t now = T0 + at * 10000;
 
 		put(f, "a.test", now);
@@ -457,15 +457,15 @@ static void without_memory_it_waits_a_moment(void **state)
 		assert_null(schedule_wants(f->s, now));
 		assert_int_equal(schedule_site(f->s, NULL) != NULL, at >= 4);
 		assert_int_equal(schedule_refill(f->s, now + 999), now + 1000);
-		if (at == 7)
+		if (at == 5)
 			break;
 		schedule_free(f->s);
 		f->s = schedule_new(b, f->spool, &routes, &conf);
 		assert_non_null(f->s);
 	}
 	memory_fails_at(0);
-	assert_int_equal(schedule_refill(f->s, T0 + 71000), UINT64_MAX);
-	assert_int_equal(take(f, site_named(f, "a"), T0 + 71000, NULL) != 0, true);
+	assert_int_equal(schedule_refill(f->s, T0 + 51000), UINT64_MAX);
+	assert_int_equal(take(f, site_named(f, "a"), T0 + 51000, NULL) != 0, true);
 	for (at = 1; at <= 3; at++) {
 		memory_fails_at(at);
 		assert_null(schedule_new(b, f->spool, &routes, &conf));
@@ -834,6 +834,32 @@ static void flows_do_not_crowd_out(void **state)
 	assert_int_equal(t.account, 1);
 	assert_true(schedule_take(f->s, site, T0, &t));
 	assert_int_equal(t.account, 2);
+}
+
+/* More accounts than a site knows by heart: each has its turn, and leaves with its last. */
+static void many_accounts(void **state)
+{
+	struct fix *f = *state;
+	unsigned seen[50] = { 0 };
+	struct spool_ticket t;
+	struct site *site;
+
+	for (unsigned i = 0; i < 150; i++)
+		put_from(f, i % 50, i % 3 ? "k" : "l", "a.test", T0);
+	schedule_refill(f->s, T0);
+	site = site_named(f, "a");
+	for (unsigned i = 0; i < 150; i++) {
+		assert_true(schedule_take(f->s, site, T0, &t));
+		assert_int_equal(seen[t.account]++, i / 50);
+		if (i == 75) { /* one more in between */
+			put_from(f, 49, "m", "a.test", T0);
+			schedule_refill(f->s, T0);
+		}
+	}
+	assert_true(schedule_take(f->s, site, T0, &t));
+	assert_int_equal(t.account, 49);
+	assert_false(schedule_take(f->s, site, T0, &t));
+	assert_int_equal(site->n_held, 0);
 }
 
 /* Nor do they keep another's out when there is no room for more. */
@@ -1230,6 +1256,7 @@ int schedule_tests(void)
 		T(accounts_take_turns),
 		T(flows_do_not_crowd_out),
 		T(a_newcomer_finds_room),
+		T(many_accounts),
 		T(held_at_the_site),
 		T(what_waited_goes_where_the_new_routes_say),
 		T(what_is_under_way_ends),

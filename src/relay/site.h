@@ -45,6 +45,8 @@ struct site {
 	struct out *first_out, *last_out; /* the driver's list of its connections */
 	/* insiders */
 	struct share *first, *last; /* the accounts with work here; whose turn it is first */
+	struct share *few[4];       /* of these, some; the others are found by a table */
+	size_t n_mapped;            /* the others */
 	size_t n_held, n_overflow;  /* flows */
 	bool busy;                  /* stands in the schedule's list of those that hold something */
 	struct site *busy_next, *busy_before;

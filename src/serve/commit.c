@@ -6,6 +6,9 @@
 #include "ops/metrics.h"
 #include "serve/server.h"
 
+#include <pthread.h>
+#include <stdlib.h>
+
 /* Large enough that a batch is never split by it at any load seen; a longer queue goes in turns. */
 #define BATCH_MAX 1024
 
@@ -77,4 +80,58 @@ void commit_run(struct job **jobs, size_t n, void *server)
 		jobs += some;
 		n -= some;
 	}
+}
+
+/* -- from a worker -- */
+
+struct waiter {
+	pthread_mutex_t lock;
+	pthread_cond_t over;
+	size_t left;
+};
+
+struct waiting {
+	struct commit commit;
+	struct waiter *waiter;
+};
+
+static void one_over(struct job *job)
+{
+	struct waiter *w = ((struct waiting *)(void *)commit_of(job))->waiter;
+
+	pthread_mutex_lock(&w->lock);
+	if (--w->left == 0)
+		pthread_cond_signal(&w->over);
+	pthread_mutex_unlock(&w->lock);
+}
+
+bool commit_wait(void *server, struct spool_op *const *ops, size_t n)
+{
+	struct server *s = server;
+	struct waiting *all = calloc(n ? n : 1, sizeof *all);
+	struct waiter w = { .lock = PTHREAD_MUTEX_INITIALIZER, .over = PTHREAD_COND_INITIALIZER };
+	bool ok = all;
+
+	for (size_t i = 0; ok && i < n; i++) {
+		all[i].commit.op = *ops[i];
+		all[i].commit.job = (struct job){ .done = one_over };
+		all[i].waiter = &w;
+		pthread_mutex_lock(&w.lock);
+		w.left++;
+		pthread_mutex_unlock(&w.lock);
+		ok = batch_post(s->committer, &all[i].commit.job);
+		if (!ok) {
+			pthread_mutex_lock(&w.lock);
+			w.left--;
+			pthread_mutex_unlock(&w.lock);
+		}
+	}
+	pthread_mutex_lock(&w.lock);
+	while (w.left)
+		pthread_cond_wait(&w.over, &w.lock);
+	pthread_mutex_unlock(&w.lock);
+	for (size_t i = 0; ok && i < n; i++)
+		ops[i]->result = all[i].commit.op.result;
+	free(all);
+	return ok;
 }

@@ -20,6 +20,9 @@ struct commit {
 	struct err probe_error;
 };
 
+/* From a worker: commits and waits. The operations may point anywhere. False: the queue is full. */
+bool commit_wait(void *server, struct spool_op *const *ops, size_t n);
+
 /* The committer's batch function; its context is the server. */
 void commit_run(struct job **jobs, size_t n, void *server);
 

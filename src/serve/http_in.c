@@ -8,6 +8,7 @@
 #include "ops/clock.h"
 #include "ops/log.h"
 #include "ops/metrics.h"
+#include "serve/ask.h"
 #include "serve/deliver.h"
 #include "serve/generation.h"
 #include "serve/health.h"
@@ -99,9 +100,9 @@ static void call_run(struct job *job, void *store)
 {
 	struct conn *c = (struct conn *)(void *)((char *)job - offsetof(struct conn, job));
 	struct server *s = c->home->server;
-	struct api_context ctx = {
-		store, s->spool_backend, s->spool, &c->status, c->conf, s->gate
-	};
+	const struct api_doors doors = ask_doors(s);
+	struct api_context ctx = { store,   s->spool_backend, s->spool, &c->status,
+				   c->conf, s->gate,          &doors,   s->history };
 
 	c->call.ctx = &ctx;
 	api_run(&c->call);

@@ -119,6 +119,15 @@ int serve_config_man(void)
 	return print(&text);
 }
 
+int serve_states(void)
+{
+	struct buf text;
+
+	buf_init(&text, 65536);
+	state_table(&text);
+	return print(&text);
+}
+
 /* -- salvage -- */
 
 static void show_damage(void *arg, const struct spool_damage *d)

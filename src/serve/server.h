@@ -24,6 +24,8 @@ struct deliver;
 struct gate;
 struct gatekeeper;
 struct generation;
+struct history;
+struct keeper;
 struct health;
 struct reload;
 
@@ -66,6 +68,8 @@ struct server {
 	struct batch *committer; /* jobs: struct commit */
 
 	struct deliver *deliver; /* belongs to home 0 */
+	struct keeper *keeper;   /* the same */
+	struct history *history; /* NULL: none is kept */
 	struct health *health;   /* the same */
 	struct dns *dns;         /* the same */
 	struct reload *reload;   /* so does this */

@@ -1,5 +1,6 @@
 /* serve/settle.c -- what came out of an attempt becomes durable. */
 #include "base/fault.h"
+#include "history/history.h"
 #include "ops/clock.h"
 #include "ops/log.h"
 #include "ops/metrics.h"
@@ -155,6 +156,31 @@ void settle_log(const struct spool_ticket *t, const struct spool_rcpt *rcpts,
 	}
 }
 
+/* The same for whoever asks later. The envelope may be gone by then. */
+static void remember(struct settle *s, const struct spool_envelope *env,
+		     const struct outcome_answer *answers, size_t n, const struct deliver_facts *f)
+{
+	struct history *h = s->deliver->home->server->history;
+	const struct spool_ticket *t = &s->ticket;
+
+	for (size_t i = 0; h && i < n && !f->waiting; i++)
+		history_add(h, &(struct history_event){
+				   .id = t->id,
+				   .at_ms = s->commit.op.at_ms,
+				   .account = t->account,
+				   .accepted_ms = t->accepted_ms,
+				   .attempt = t->attempts + 1,
+				   .code = answers[i].code > 0 ? (unsigned)answers[i].code : 0,
+				   .outcome = slice_str(outcome_name(s->verdicts[i].state)),
+				   .key_id = env->key_id,
+				   .from = env->reverse_path,
+				   .to = env->rcpts[s->verdicts[i].rcpt].path,
+				   .route = f->route->name,
+				   .remote = f->remote,
+				   .tls = f->tls,
+				   .reply = s->verdicts[i].reply });
+}
+
 /* Nearly always: all of them have it, and nobody asked to hear of that. */
 static bool nothing_to_tell(const struct settle *s, const struct spool_envelope *env, size_t n)
 {
@@ -225,6 +251,7 @@ void deliver_settle(struct deliver *d, const struct spool_ticket *t,
 		settle_free(s);
 		return;
 	}
+	remember(s, env, answers, n, f);
 	d->settling++;
 	if (s->notices) {
 		notices_begin(s);

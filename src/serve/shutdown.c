@@ -2,9 +2,11 @@
 #include "account/account.h"
 #include "auth/known.h"
 #include "dns/dns.h"
+#include "history/history.h"
 #include "loop/listener.h"
 #include "ops/log.h"
 #include "sender/domain.h"
+#include "serve/ask.h"
 #include "serve/deliver.h"
 #include "serve/gatekeeper.h"
 #include "serve/health.h"
@@ -152,6 +154,8 @@ void close_all(struct running *r)
 	health_free(s->health);
 	cert_watch_free(r->cert_watch);
 	reload_free(r->reload);
+	keeper_free(s->keeper);
+	history_close(s->history);
 	deliver_free(s->deliver);
 	validation_free(s->validation);
 	dns_free(s->dns);

@@ -156,7 +156,7 @@ void smtp_in_finish(struct conn *c)
 	c->home->smtp_in->open--;
 	atomic_fetch_sub(&s->connections, 1);
 	if (c->counted_address)
-		tally_drop(s->addresses, c->address);
+		tally_drop_client(s->addresses, c->address);
 	if (c->counted_account)
 		tally_drop(s->accounts, slice(&c->who.account, sizeof c->who.account));
 	smtp_session_free(c->session);

@@ -194,8 +194,8 @@ static void take_header(struct conn *c, const struct proxy_header *h)
 			buf_add(&c->out, BANNED);
 		return;
 	}
-	if (tally_add(s->addresses, c->address,
-		      c->door->generation->conf->limits.connections_per_address)) {
+	if (tally_add_client(s->addresses, c->address,
+			     c->door->generation->conf->limits.connections_per_address)) {
 		welcome(c);
 		return;
 	}
@@ -265,14 +265,14 @@ void smtp_in_accept(struct home *home, const struct smtp_door *door, int fd)
 		return;
 	}
 	/* A balancer's own address has no such limit: its clients' have. */
-	if (!listed && !tally_add(s->addresses, key, conf->limits.connections_per_address)) {
+	if (!listed && !tally_add_client(s->addresses, key, conf->limits.connections_per_address)) {
 		send_away(door, fd, address, TOO_MANY, "connections_per_address");
 		return;
 	}
 	c = make(home, door, fd, address);
 	if (!c) {
 		if (!listed)
-			tally_drop(s->addresses, key);
+			tally_drop_client(s->addresses, key);
 		send_away(door, fd, address, NO_MEMORY, "memory");
 		return;
 	}

@@ -4,9 +4,11 @@
 #include "account/account.h"
 #include "auth/known.h"
 #include "dns/dns.h"
+#include "history/history.h"
 #include "ops/clock.h"
 #include "ops/log.h"
 #include "sender/domain.h"
+#include "serve/ask.h"
 #include "serve/deliver.h"
 #include "serve/gatekeeper.h"
 #include "serve/health.h"
@@ -98,6 +100,17 @@ static struct store *open_store(const struct conf *c, struct err *e)
 		return NULL;
 	sc.path = slice_str(path);
 	return store_open(&store_sqlite, &sc, schemas, sizeof schemas / sizeof *schemas, e);
+}
+
+static struct history *open_history(const struct conf *c, struct err *e)
+{
+	struct history_conf hc = { .keep_ms = c->history.keep, .max_size = c->history.max_size };
+	char path[4200];
+
+	if (!c->history.keep || !data_path(c, "history", path, sizeof path, e))
+		return NULL;
+	hc.path = slice_str(path);
+	return history_open(&hc, e);
 }
 
 static bool open_state(struct running *r, struct err *e)
@@ -203,7 +216,11 @@ static bool open_inside(struct running *r, struct err *e)
 	if (!s->validation)
 		return err_set(e, ERR_LATER, "out of memory");
 	s->deliver = deliver_new(&s->homes[0], e);
-	s->health = s->deliver ? health_new(&s->homes[0], e) : NULL;
+	s->history = open_history(s->boot, e);
+	if (s->boot->history.keep && !s->history)
+		return false;
+	s->keeper = s->deliver && ask_states(s, e) ? keeper_new(s, e) : NULL;
+	s->health = s->keeper ? health_new(&s->homes[0], e) : NULL;
 	r->reload = s->health ? reload_new(r, e) : NULL;
 	s->reload = r->reload;
 	r->cert_watch = r->reload ? cert_watch_new(r, e) : NULL;

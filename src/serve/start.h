@@ -16,6 +16,7 @@ int serve_config_dump(const char *config);
 int serve_config_table(void);
 /* The same as mdoc: what docs/man/signet.conf.5 holds. */
 int serve_config_man(void);
+int serve_states(void);
 int serve_salvage(const char *from, const char *to, bool json);
 
 #endif

@@ -2,6 +2,7 @@
 
 #include "base/map.h"
 #include "base/must.h"
+#include "base/net.h"
 
 #include <pthread.h>
 #include <stdlib.h>
@@ -79,4 +80,30 @@ void tally_drop(struct tally *t, struct slice key)
 		free(count);
 	}
 	pthread_mutex_unlock(&t->lock);
+}
+
+/* Whoever has one address of IPv6 has 2^64 of them. What is no address counts as it is. */
+static struct slice client_key(struct slice address, unsigned char room[NET_BYTES])
+{
+	static const unsigned char mapped[12] = { [10] = 0xff, [11] = 0xff };
+
+	if (!net_address(address, room))
+		return address;
+	if (memcmp(room, mapped, sizeof mapped) != 0)
+		memset(room + 8, 0, 8);
+	return slice((const char *)room, NET_BYTES);
+}
+
+bool tally_add_client(struct tally *t, struct slice address, uint64_t max)
+{
+	unsigned char room[NET_BYTES];
+
+	return tally_add(t, client_key(address, room), max);
+}
+
+void tally_drop_client(struct tally *t, struct slice address)
+{
+	unsigned char room[NET_BYTES];
+
+	tally_drop(t, client_key(address, room));
 }

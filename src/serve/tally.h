@@ -17,4 +17,8 @@ void tally_free(struct tally *);
 bool tally_add(struct tally *, struct slice key, uint64_t max);
 void tally_drop(struct tally *, struct slice key);
 
+/* The same for a client's address as text: of IPv6, a network of 64 bits is one client. */
+bool tally_add_client(struct tally *, struct slice address, uint64_t max);
+void tally_drop_client(struct tally *, struct slice address);
+
 #endif

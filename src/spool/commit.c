@@ -130,7 +130,8 @@ static bool believe_state(struct spool *s, const struct pending *p)
 						   .pending = p->left,
 						   .failed = p->failed,
 						   .held = p->held,
-						   .by_hand = p->op->by_hand }))
+						   .by_hand = p->op->by_hand,
+						   .retry = p->op->by_hand && p->op->next_ms }))
 		return false;
 	file = entry_in_file(s->index, e);
 	unlive(s, e->put);

@@ -294,7 +294,18 @@ static struct flow *flow_new(struct index *x, struct origin *o, struct dest *d)
 	return f;
 }
 
-struct flow *index_flow(struct index *x, uint64_t account, struct slice key_id, struct slice dest)
+/* Often it is the one of the message before. */
+static bool is_last(const struct index *x, uint64_t account, struct slice key_id, struct slice dest)
+{
+	const struct origin *o = x->last ? x->last->origin : NULL;
+
+	return o && o->account == account &&
+	       slice_eq(slice(x->last->dest->name, x->last->dest->name_n), dest) &&
+	       slice_eq(slice_from(slice(o->key, o->key_n), sizeof o->account), key_id);
+}
+
+static struct flow *find_or_make(struct index *x, uint64_t account, struct slice key_id,
+				 struct slice dest)
 {
 	struct origin *o = origin_make(x, account, key_id);
 	struct dest *d = o ? dest_make(x, dest) : NULL;
@@ -310,10 +321,19 @@ struct flow *index_flow(struct index *x, uint64_t account, struct slice key_id, 
 	return f;
 }
 
+struct flow *index_flow(struct index *x, uint64_t account, struct slice key_id, struct slice dest)
+{
+	if (!is_last(x, account, key_id, dest))
+		x->last = find_or_make(x, account, key_id, dest);
+	return x->last;
+}
+
 static void flow_free(struct index *x, struct flow *f)
 {
 	struct pair p = { f->origin, f->dest };
 
+	if (x->last == f)
+		x->last = NULL;
 	heap_remove(&f->origin->flows, &f->node);
 	map_remove(&x->pairs, pair_key(&p));
 	x->flow[f->number] = NULL;
@@ -326,12 +346,30 @@ static void flow_free(struct index *x, struct flow *f)
 	free(f);
 }
 
+/* It takes the place of the one that has rested longest. */
+static void flow_rest(struct index *x, struct flow *f)
+{
+	struct flow **at = &x->resting[x->rest_at++ % RESTING], *before = *at;
+
+	f->resting = true;
+	*at = f;
+	if (!before)
+		return;
+	before->resting = false;
+	if (!before->refs && !before->out)
+		flow_free(x, before);
+}
+
 void index_flow_place(struct index *x, struct flow *f)
 {
 	uint64_t due;
 
 	if (!f->refs && !f->out) {
-		flow_free(x, f);
+		heap_remove(&f->origin->flows, &f->node);
+		f->not_before_ms = 0;
+		origin_place(x, f->origin);
+		if (!f->resting)
+			flow_rest(x, f);
 		return;
 	}
 	if (f->out || !f->n) {
@@ -400,7 +438,7 @@ size_t index_flows(const struct index *x, uint64_t *at, struct spool_flow *out, 
 		struct spool_flow *to = &out[n];
 		size_t key_n;
 
-		if (!f)
+		if (!f || !f->refs)
 			continue;
 		key_n = f->origin->key_n - sizeof f->origin->account;
 		to->account = f->origin->account;

@@ -431,6 +431,8 @@ bool index_settle(struct index *x, struct entry *e, uint32_t number, const struc
 		if (e->n_deliveries > 1)
 			e->u.many->open += o->pending ? 1 : UINT32_MAX;
 	}
+	if (o->retry && !f->out)
+		f->not_before_ms = 0;
 	x->count.held -= counts_as_held(dl);
 	x->count.failed_rcpts += o->failed;
 	x->count.failed_rcpts -= dl->failed;

@@ -98,6 +98,7 @@ struct index_outcome {
 	uint32_t attempts, pending, failed;
 	bool held;    /* by hand */
 	bool by_hand; /* a lease, if there is one, goes on */
+	bool retry;   /* somebody asked for it: the flow is not parked any longer */
 };
 /* What became of a delivery. True: the message is complete and may be removed. */
 bool index_settle(struct index *, struct entry *, uint32_t number, const struct index_outcome *);

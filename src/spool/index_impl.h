@@ -59,8 +59,13 @@ struct flow {
 	uint32_t pending; /* deliveries with pending recipients, due or leased */
 	uint32_t refs;    /* deliveries in messages that exist */
 	uint32_t number;
-	bool out; /* handed out */
+	bool out;     /* handed out */
+	bool resting; /* in index.resting */
 };
+
+/* Flows without use that are kept for a while: a queue that is empty between two messages of one
+ * sender does not make everything anew for each. */
+#define RESTING 64
 
 struct index {
 	struct slab entries, multi;
@@ -72,6 +77,9 @@ struct index {
 	struct flow **flow; /* by number; free ones NULL */
 	uint32_t n_flow, cap_flow;
 	uint32_t *free_flow, n_free_flow;
+	struct flow *last; /* that was asked for; NULL: gone */
+	struct flow *resting[RESTING];
+	uint32_t rest_at; /* where the next one goes, in place of the oldest */
 	struct heap waiting;
 	struct origin *line, **line_end;
 	struct spool_count count;

@@ -254,7 +254,8 @@ static enum spool_result settle(struct spool *s, struct spool_op *op)
 				    .attempts = dl->attempts + op->attempted,
 				    .pending = dl->pending,
 				    .failed = dl->failed,
-				    .by_hand = op->by_hand };
+				    .by_hand = op->by_hand,
+				    .retry = op->by_hand && op->next_ms };
 	if (!changes(k, op, dl))
 		return SPOOL_GONE;
 	judge(k, op, &o.pending, &o.failed);

@@ -11,6 +11,7 @@
 
 #include "auth/known.h"
 #include "base/b64.h"
+#include "history/history.h"
 #include "serve/deliver.h"
 #include "serve/generation.h"
 #include "serve/server.h"
@@ -145,6 +146,9 @@ static void make_server(const char *dir)
 	generation = generation_new(&server, conf_hold(server.boot), NULL, &e);
 	must(generation, "generation", &e);
 	generation_enter(generation, &home);
+	server.history =
+	    history_open(&(struct history_conf){ S("history"), 86400000, 1 << 30 }, &e);
+	must(server.history, "history", &e);
 	server.deliver = deliver_new(&home, &e);
 	must(server.deliver, "deliver", &e);
 }

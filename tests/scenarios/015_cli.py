@@ -51,7 +51,7 @@ def test_exit_codes(lab, s):
     wants(s, 64, "key", "create", "--frob", says="--frob")
     wants(s, 64, "account", "add", says="usage")
     wants(s, 66, "key", "show", "nosuchkey0123456789AB")
-    wants(s, 66, "account", "suspend", "nobody", says="nobody")
+    wants(s, 66, "account", "hold", "nobody", says="nobody")
     wants(s, 66, "key", "create", "--account", "nobody", says="nobody")
     wants(s, 66, "queue", "show", "AAAAAAAAAAAAAAAAAAAAAA")
     wants(s, 73, "account", "add", "shop", says="shop")
@@ -92,8 +92,11 @@ FAILS = {
     "account add": [(64, ["account", "add"]), (65, ["account", "add", "no such name!"]),
                     (73, ["account", "add", "shop"]), (69, ["account", "add", "x", "--socket", "/nonexistent"])],
     "account list": [(64, ["account", "list", "x"]), (78, ["account", "list", "--config", "/nonexistent.conf"])],
-    "account suspend": [(64, ["account", "suspend"]), (66, ["account", "suspend", "nobody"])],
-    "account resume": [(64, ["account", "resume"]), (66, ["account", "resume", "nobody"])],
+    "account hold": [(64, ["account", "hold"]), (66, ["account", "hold", "nobody"])],
+    "account release": [(64, ["account", "release"]), (66, ["account", "release", "nobody"])],
+    "account close": [(64, ["account", "close"]), (66, ["account", "close", "nobody"]),
+                      (65, ["account", "close", "shop", "--queued", "burn"])],
+    "account states": [(64, ["account", "states", "x"])],
     "key create": [(64, ["key", "create"]), (64, ["key", "create", "--account", "shop", "--expires", "soon"]),
                    (65, ["key", "create", "--account", "shop", "--scope", "mail.fly"]),
                    (66, ["key", "create", "--account", "nobody"])],
@@ -117,6 +120,15 @@ FAILS = {
     "queue list": [(64, ["queue", "list", "x"]), (65, ["queue", "list", "--state", "lost"])],
     "queue show": [(64, ["queue", "show"]), (66, ["queue", "show", "AAAAAAAAAAAAAAAAAAAAAA"])],
     "queue count": [(64, ["queue", "count", "x"]), (69, ["queue", "count", "--socket", "/nonexistent"])],
+    "queue why": [(64, ["queue", "why"]), (66, ["queue", "why", "AAAAAAAAAAAAAAAAAAAAAA"]),
+                  (65, ["queue", "why", "x"])],
+    "queue retry": [(64, ["queue", "retry"]), (66, ["queue", "retry", "AAAAAAAAAAAAAAAAAAAAAA"]),
+                    (64, ["queue", "retry", "AAAAAAAAAAAAAAAAAAAAAA", "--all"])],
+    "queue hold": [(64, ["queue", "hold"]), (66, ["queue", "hold", "--account", "nobody"])],
+    "queue release": [(64, ["queue", "release"]), (65, ["queue", "release", "--older-than", "soon"])],
+    "queue cancel": [(64, ["queue", "cancel"]), (66, ["queue", "cancel", "AAAAAAAAAAAAAAAAAAAAAA"]),
+                     (65, ["queue", "cancel", "not-an-id"]), (65, ["queue", "cancel", "--state", "lost"])],
+    "message show": [(64, ["message", "show"]), (66, ["message", "show", "AAAAAAAAAAAAAAAAAAAAAA"])],
     "queue damaged": [(64, ["queue", "damaged", "x"]), (69, ["queue", "damaged", "--socket", "/nonexistent"])],
 }
 
@@ -175,7 +187,7 @@ def test_no_server(lab):
 def test_help_names_every_command(lab, s):
     got, out, _ = run(s, "help")
     equal(got, 0, "help")
-    for c in ("serve", "init", "account add", "account list", "account suspend", "account resume",
+    for c in ("serve", "init", "account add", "account list", "account hold", "account release",
               "key create", "key list", "key show", "key revoke", "domain add", "domain list",
               "domain remove", "queue list", "queue show", "queue count", "queue damaged", "send",
               "status", "config check", "config dump", "spool salvage"):
@@ -263,8 +275,8 @@ def test_waiting_message_is_shown(lab):
     shown = wants(s, 0, "queue", "show", mid)
     for word in ("a@example.com", "b@example.net", s.sender):
         check(word in shown, word, shown)
-    check(mid in wants(s, 0, "queue", "list", "--destination", "example.net"), "by destination")
-    check(mid not in wants(s, 0, "queue", "list", "--destination", "example.org"), "by another")
+    check(mid in wants(s, 0, "queue", "list", "--domain", "example.net"), "by destination")
+    check(mid not in wants(s, 0, "queue", "list", "--domain", "example.org"), "by another")
 
 
 def test_the_service_s_user_may_call(lab):

@@ -56,15 +56,15 @@ def test_transaction_begun_before_the_revocation(lab):
         refused_within(c, s, 0.1, GRANT)
 
 
-def test_suspended_account_and_its_return(lab):
+def test_held_account_and_its_return(lab):
     s = lab.signet()
     with s.login() as c:
-        s.ctl("account", "suspend", "shop")
+        s.ctl("account", "hold", "shop")
         refused_within(c, s, 1.0, GRANT)
         with s.raw() as d:
             d.ehlo()
             reply(d.auth(s.key), GRANT)
-        s.ctl("account", "resume", "shop")
+        s.ctl("account", "release", "shop")
         with s.login() as d:
             reply(one(d, s, "back"), "250 2.0.0 *")
 
