@@ -336,6 +336,17 @@ static void test_change(void **state)
 	assert_int_equal(k.revoked_ms, 2000);
 	assert_trail(f, account, 3000, "key.scopes ");
 
+	/* What becomes of its queued mail may change; when it was revoked does not. */
+	OK(f, key_revoke(f->h, &(struct actor){ S("x"), 4000 }, id, QUEUED_KEEP, &f->e));
+	OK(f, key_find(f->h, id, &k, &f->e));
+	assert_int_equal(k.revoked_ms, 2000);
+	assert_int_equal(key_queued(&k, 4000), QUEUED_KEEP);
+	assert_trail(f, account, 4000, "key.queued ");
+	k.state = KEY_ACTIVE;
+	k.expires_ms = 5000;
+	assert_int_equal(key_standing(&k, 4999), STANDING_ACTIVE);
+	assert_int_equal(key_standing(&k, 5000), STANDING_EXPIRED);
+
 	FAILS(f, ERR_ABSENT, key_revoke(f->h, &later, none, QUEUED_AS_STATE, &f->e));
 	FAILS(f, ERR_ABSENT, key_set_scopes(f->h, &later, none, reader, &f->e));
 	FAILS(f, ERR_ABSENT, key_set_expiry(f->h, &later, none, 0, &f->e));

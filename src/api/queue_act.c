@@ -128,6 +128,9 @@ static bool by_filter(struct api_run *r, enum operate_act act, uint64_t *at,
 	}
 	if (ok && f.only_origin && act == OPERATE_RELEASE && first)
 		ok = hold_origin(r, &f, QUEUED_KEEP, e);
+	/* What is not held by hand has nothing to be released from: it is passed over. */
+	if (act == OPERATE_RELEASE && f.spool.state == LIST_ALL)
+		f.spool.state = LIST_HELD;
 	for (int i = 0; ok && i < STEPS && *at != WALK_END; i++)
 		ok = operate_step(&o, act, &f.spool, f.what, at, ret, e);
 	if (ok && act == OPERATE_RETRY)

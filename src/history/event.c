@@ -76,7 +76,7 @@ void event_write(struct buf *b, const struct history_event *v)
 	const struct slice texts[TEXTS] = { v->outcome, v->key_id, v->from, v->to,
 					    v->route,   v->remote, v->tls,  v->reply };
 	size_t bytes[TEXTS], n = FIXED;
-	char *head, *to;
+	char *head, *to, *text;
 
 	for (size_t i = 0; i < TEXTS; i++) {
 		bytes[i] = texts[i].n < EVENT_TEXT ? texts[i].n : EVENT_TEXT;
@@ -92,11 +92,12 @@ void event_write(struct buf *b, const struct history_event *v)
 	to = put64(to, v->accepted_ms);
 	to = put32(to, v->attempt);
 	to = put16(to, v->code);
-	for (size_t i = 0; i < TEXTS; i++)
+	text = to + 2 * (size_t)TEXTS;
+	for (size_t i = 0; i < TEXTS; text += bytes[i++]) {
 		to = put16(to, (unsigned)bytes[i]);
-	for (size_t i = 0; i < TEXTS; to += bytes[i++])
 		if (bytes[i])
-			memcpy(to, texts[i].p, bytes[i]);
+			memcpy(text, texts[i].p, bytes[i]);
+	}
 	to = put32(head, (uint32_t)n);
 	put32(to, event_check(slice(head + EVENT_HEAD, n)));
 	buf_grew(b, EVENT_HEAD + n);

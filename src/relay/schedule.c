@@ -40,6 +40,7 @@ struct share {
 		uint64_t account;
 	} key;
 	struct held *first, *last;
+	struct held own; /* the first of all: most have no other */
 };
 
 struct schedule {
@@ -189,15 +190,15 @@ static struct share *share_new(struct schedule *s, struct site *site, uint64_t a
 /* A flow begins to hang at the site. False: memory is out. */
 static bool hold(struct schedule *s, struct site *site, uint64_t account, uint32_t flow)
 {
-	struct held *h = malloc(sizeof *h);
 	struct share *sh = share_of(s, site, account);
+	struct held *h = sh ? malloc(sizeof *h) : NULL;
 
-	if (h && !sh)
+	if (!sh) {
 		sh = share_new(s, site, account);
-	if (!h || !sh) {
-		free(h);
-		return false;
+		h = sh ? &sh->own : NULL;
 	}
+	if (!h)
+		return false;
 	*h = (struct held){ .flow = flow };
 	push_flow(sh, h);
 	site->n_held++;
@@ -214,7 +215,8 @@ static uint32_t let_go(struct schedule *s, struct site *site)
 	struct held *h = pop_flow(sh);
 	uint32_t flow = h->flow;
 
-	free(h);
+	if (h != &sh->own)
+		free(h);
 	if (!sh->first) {
 		pop_share(site);
 		share_leave(s, site, sh);

@@ -199,13 +199,14 @@ static bool prepare(struct settle *s, const struct spool_envelope *env,
 	struct spool_ticket *t = &s->ticket;
 	uint64_t now = clock_steady_ms(), notice_ms = UINT64_MAX;
 	uint32_t pending;
-	bool ok = true;
+	bool ok = true, said;
 
 	s->verdicts = ARENA_ARRAY(&s->arena, struct spool_verdict, n);
 	if (!s->verdicts)
 		return false;
 	pending = outcome_judge(answers, n, t->accepted_ms, now, &d->retry, &s->arena, s->verdicts);
-	if (!nothing_to_tell(s, env, n)) {
+	said = !nothing_to_tell(s, env, n);
+	if (said) {
 		s->notices = notices_judge(s, env, answers, n, f, now, &notice_ms, &ok);
 		if (!ok)
 			return false;
@@ -223,7 +224,8 @@ static bool prepare(struct settle *s, const struct spool_envelope *env,
 				   : 0,
 		.attempted = !f->waiting,
 		.at_ms = clock_wall_ms(),
-		.remote = arena_dup(&s->arena, f->remote),
+		/* Nobody asks once all of them have it. */
+		.remote = said ? arena_dup(&s->arena, f->remote) : S(""),
 	};
 	if (f->waiting)
 		s->commit.op.next_ms = now;

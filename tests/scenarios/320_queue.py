@@ -1,7 +1,7 @@
 """What an operator does to the queue: list, count, why, retry, hold, release, cancel, and what is known
 of a message after it has left."""
+import base64
 import re
-import subprocess
 
 from lab.lab import check, equal, reply
 from lab.raw import wait_for
@@ -37,6 +37,11 @@ def rows(s, *more):
     return [r["id"] for r in s.ctl("queue", "list", *more)["messages"]]
 
 
+def in_order(*ids):
+    """As the queue lists them: by the bytes of an id."""
+    return sorted(ids, key=lambda id: base64.urlsafe_b64decode(id + "=="))
+
+
 def tried(s, id, n=1):
     wait_for(f"attempt {n} of {id}", 15,
              lambda: all(r["attempts"] >= n for r in s.ctl("queue", "show", id)["recipients"]))
@@ -56,15 +61,15 @@ def test_filters(lab):
     c = send(s, "x@dead.example", key=two, sender="a@two.example")
     for id in (a, b, c):
         tried(s, id)
-    equal(rows(s), sorted((a, b, c)), "all")
-    equal(rows(s, "--account", "shop"), sorted((a, b)), "an account")
+    equal(rows(s), in_order(a, b, c), "all")
+    equal(rows(s, "--account", "shop"), in_order(a, b), "an account")
     equal(rows(s, "--key", other_id), [b], "a key")
     equal(rows(s, "--domain", "Other.Example"), [b], "a domain")
     equal(rows(s, "--site", "dead"), [c], "a site")
     equal(rows(s, "--site", "onward", "--account", "two"), [], "both must fit")
     equal(rows(s, "--older-than", "1h"), [], "nothing is that old")
-    equal(rows(s, "--older-than", "0s", "--state", "deferred"), sorted((a, b, c)), "all were tried")
-    equal(rows(s, "--limit", "1", "--after", a), [sorted((a, b, c))[1]], "a page")
+    equal(rows(s, "--older-than", "0s", "--state", "deferred"), in_order(a, b, c), "all were tried")
+    equal(rows(s, "--limit", "1", "--after", in_order(a, b, c)[0]), [in_order(a, b, c)[1]], "a page")
     equal(s.ctl("queue", "count", "--domain", "one.example")["messages"], 2, "count")
     for bad in (["--state", "lost"], ["--older-than", "soon"], ["--account", "nobody"]):
         code, _, err = s.run("queue", "count", *bad, check=False)

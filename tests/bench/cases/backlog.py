@@ -145,8 +145,33 @@ def million(setup, say, name="million", where="a dead destination", sites=Sites)
         case.note(f"accepted before {before.text('/s')}, with the queue {during.text('/s')}")
         case.at_most("RssAnon + RssShmem", 400, Spread([memory]), " MB")
         case.at_most("queue count", 1, Spread([count]), " s")
+        operate(case, server, n)
         restart(case, s, dead)
     return case
+
+
+def operate(case, server, n):
+    """What an operator asks and does while all that waits."""
+    def timed(what, *args):
+        at = time.monotonic()
+        answer = server.ctl("queue", *args)
+        case.at_most("queue " + what, 1, Spread([time.monotonic() - at]), " s")
+        return answer
+
+    account = server.ctl("account", "list")["accounts"][0]["name"]
+    first = timed("list", "list")["messages"][0]["id"]
+    timed("list --domain", "list", "--domain", "dead.example")
+    timed("count --account", "count", "--account", account)
+    timed("count --older-than", "count", "--older-than", "1s")
+    timed("why", "why", first)
+    timed("hold --account", "hold", "--account", account)
+    timed("release --account", "release", "--account", account)
+    at = time.monotonic()
+    held = server.ctl("queue", "hold", "--older-than", "0s")["messages"]
+    middle = time.monotonic()
+    released = server.ctl("queue", "release", "--older-than", "0s")["messages"]
+    case.note(f"one by one, in steps: {held:,} held in {middle - at:.1f} s, {released:,} released in "
+              f"{time.monotonic() - middle:.1f} s")
 
 
 def restart(case, s, dead):
