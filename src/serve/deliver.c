@@ -115,12 +115,22 @@ void deliver_wake(struct deliver *d)
 		loop_post(d->home->loop, &d->wake);
 }
 
+/* A retired site goes with its last connection. */
+static void for_each_site(struct deliver *d, void (*fn)(struct site *))
+{
+	struct site *next;
+
+	for (struct site *site = schedule_site(d->schedule, NULL); site; site = next) {
+		next = schedule_site(d->schedule, site);
+		fn(site);
+	}
+}
+
 void deliver_shutdown(struct deliver *d)
 {
 	d->stopping = true;
 	loop_timer_cancel(&d->timer);
-	for (struct site *site = NULL; (site = schedule_site(d->schedule, site));)
-		smtp_out_shutdown(site);
+	for_each_site(d, smtp_out_shutdown);
 	mx_shutdown(d->mx);
 }
 
@@ -160,12 +170,17 @@ static struct retry_config site_retry_of(const struct conf *c)
 	return r;
 }
 
+static void end_retired(struct site *site)
+{
+	if (site->retired)
+		smtp_out_shutdown(site);
+}
+
 bool deliver_reroute(struct deliver *d, const struct generation *now)
 {
 	const struct generation *before = d->home->now;
 	size_t *map = calloc(before->routes.n + 1, sizeof *map);
 	struct retry_config retry = site_retry_of(now->conf);
-	struct site *next;
 	bool ok = map;
 
 	if (ok) {
@@ -177,12 +192,7 @@ bool deliver_reroute(struct deliver *d, const struct generation *now)
 		return false;
 	d->retry = retry_of(now->conf);
 	mx_rerouted(d->mx);
-	/* A site may go with its last connection. */
-	for (struct site *site = schedule_site(d->schedule, NULL); site; site = next) {
-		next = schedule_site(d->schedule, site);
-		if (site->retired)
-			smtp_out_shutdown(site);
-	}
+	for_each_site(d, end_retired);
 	deliver_wake(d);
 	return true;
 }
@@ -221,8 +231,7 @@ void deliver_free(struct deliver *d)
 {
 	if (!d)
 		return;
-	for (struct site *site = NULL; (site = schedule_site(d->schedule, site));)
-		smtp_out_abort(site);
+	for_each_site(d, smtp_out_abort);
 	mx_free(d->mx);
 	loop_timer_cancel(&d->timer);
 	loop_timer_cancel(&d->again);

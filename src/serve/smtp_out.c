@@ -412,9 +412,10 @@ void smtp_out_pump(struct out *o)
 
 void smtp_out_abort(struct site *site)
 {
-	while (site->first_out) {
-		struct out *o = site->first_out;
+	struct out *next;
 
+	for (struct out *o = site->first_out; o; o = next) {
+		next = o->after;
 		if (o->busy)
 			smtp_out_give_back(o);
 		bury(o);

@@ -8,6 +8,7 @@ import subprocess
 import time
 
 from lab import raw
+from lab.badsink import Sink, Talk
 from lab.lab import check, equal, reply
 from lab.load import Load
 from lab.peers import free_ports, make_cert, make_expired_cert
@@ -51,8 +52,8 @@ def configure(s, options):
     s.write_conf()
 
 
-def fresh(lab, options=None):
-    s = lab.signet(options)
+def fresh(lab, options=None, **more):
+    s = lab.signet(options, **more)
     base = dict(s.options)
     s.default_options_again = lambda: {k: dict(v) if isinstance(v, dict) else v for k, v in base.items()}
     return s
@@ -490,3 +491,22 @@ def test_under_load(lab):
     s.wait_empty(60)
     # Nobody holds what is no more in use: the sessions that began with the first are gone now.
     check(s.ctl("status")["generation"] >= 10, "generations")
+
+
+def test_the_end_of_a_route_that_is_gone(lab):
+    """A delivery hangs at a route that a reload has taken away when the server ends."""
+    hop = Sink("127.0.0.1", free_ports(1)[0], {"dot": Talk.hang}, tls=False)
+    lab.at_end(hop.stop)
+    gone = {"domains": ["gone.example"], "type": "smarthost", "host": "127.0.0.1", "port": hop.port, "tls": "none"}
+    # Whoever looks at what was freed sees no sense there.
+    s = fresh(lab, {("route", "gone"): gone, "limits": {"shutdown_grace": "100ms"}},
+              env={"MALLOC_PERTURB_": "165", "GLIBC_TUNABLES": "glibc.malloc.tcache_count=0"})
+    with s.login() as c:
+        send(c, s, to="you@gone.example")
+        wait_for("the message to be under way", 20, lambda: hop.sessions and hop.asked)
+        configure(s, {("route", "gone"): None})
+        reload(s)
+    s.stop()
+    s.start()
+    s.wait_empty()
+    equal(len(s.captured()), 1, "it goes where the routes lead now")
