@@ -362,7 +362,8 @@ bool gate_ban(struct gate *g, const struct ban *b, struct err *e)
 
 	MUST(b->by_hand);
 	pthread_mutex_lock(&g->store_lock);
-	ok = ban_save(g->store, b, e);
+	/* What is still to be written of it is written first, lest it take this one's place. */
+	ok = write_all(g, false, 0, e) && ban_save(g->store, b, e);
 	if (ok) {
 		pthread_mutex_lock(&g->lock);
 		ok = bans_add(g->bans, b) || err_set(e, ERR_LATER, "no room for more bans");

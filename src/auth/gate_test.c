@@ -216,6 +216,13 @@ static void test_bans_outlive(void **state)
 	gate_free(f.g);
 	f.g = gate_new(&plain, f.s, key, NOW + 1, &f.e);
 	assert_false(holds(&f, "192.0.2.9", NOW + 1));
+	/* One by hand lasts, also when the limiter's own had not been written before it. */
+	guess_until_banned(&f, "192.0.2.9", NOW);
+	assert_true(gate_ban(f.g, &b, &f.e));
+	assert_true(gate_write(f.g, true, NOW, &f.e));
+	gate_free(f.g);
+	f.g = gate_new(&plain, f.s, key, NOW + 1, &f.e);
+	assert_true(holds(&f, "192.0.2.9", NOW + DAY - 1));
 	end(&f);
 }
 
