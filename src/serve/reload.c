@@ -150,8 +150,12 @@ static void refuse(struct reload *r)
 static void all_swapped(struct reload *r)
 {
 	/* At the end the homes walk the list: then it stays as it is. */
-	if (!r->running->stop_asked)
+	if (r->running->stop_asked) {
+		free(r->plan.at);
+		r->plan = (struct listener_plan){ 0 };
+	} else {
 		listeners_leave(r->running, &r->plan);
+	}
 	generation_free(r->next);
 	r->next = NULL;
 	end(r, true);
