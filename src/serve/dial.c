@@ -276,11 +276,13 @@ static bool ask(struct dial *d)
 /* RFC 5321 4.1.3 */
 static bool literal(struct slice host, unsigned char ret[16])
 {
-	struct slice text = slice(host.p + 1, host.n - 2);
-	bool six = slice_istarts(text, S("IPv6:"));
+	struct slice text;
+	bool six;
 
 	if (host.n < 3)
 		return false;
+	text = slice(host.p + 1, host.n - 2);
+	six = slice_istarts(text, S("IPv6:"));
 	return net_address(six ? slice_from(text, 5) : text, ret);
 }
 
