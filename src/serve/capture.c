@@ -263,6 +263,16 @@ static void settle(struct capture *c, struct item *it)
 	deliver_settle(c->deliver, &it->ticket, env, answers, n, &facts);
 }
 
+static void unread(struct deliver *d, const struct item *it)
+{
+	struct server *s = deliver_home(d)->server;
+
+	if (it->error.kind == ERR_DAMAGED || it->error.kind == ERR_ABSENT)
+		deliver_unreadable(d, &it->ticket, &it->error);
+	else
+		s->spool_backend->release(s->spool, &it->ticket, clock_steady_ms() + 60000);
+}
+
 static void done(struct job *job)
 {
 	struct capture *c = (struct capture *)(void *)job;
@@ -273,7 +283,7 @@ static void done(struct job *job)
 		struct item *it = &c->items[i];
 
 		if (!it->loaded) {
-			deliver_unreadable(d, &it->ticket, &it->error);
+			unread(d, it);
 		} else {
 			settle(c, it);
 			if (!it->written)

@@ -1,7 +1,12 @@
 """One spool, one server; what is damaged is set aside, and everything else goes on."""
 import glob
+import http.client
+import json
 import os
+import resource
+import socket
 import subprocess
+from datetime import datetime
 
 from lab.lab import check, equal, reply
 from lab.raw import wait_for
@@ -131,3 +136,53 @@ def test_spool_is_private(lab):
     for root, dirs, files in os.walk(os.path.join(s.data, "spool")):
         for n in [root] + [os.path.join(root, x) for x in dirs + files]:
             check(os.lstat(n).st_mode & 0o077 == 0, n, oct(os.lstat(n).st_mode))
+
+
+class Control(http.client.HTTPConnection):
+    """A connection to the control socket that is open already."""
+
+    def __init__(self, s):
+        super().__init__("localhost", timeout=20)
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.connect(os.path.join(s.data, "control"))
+
+    def get(self, path):
+        self.request("GET", path)
+        return json.loads(self.getresponse().read())
+
+
+def body_file(s):
+    fds = f"/proc/{s.pid()}/fd"
+    for n in os.listdir(fds):
+        try:
+            name = os.readlink(f"{fds}/{n}")
+        except FileNotFoundError:
+            continue
+        if "/spool/" in name and name.endswith("(deleted)"):
+            return name
+    return None
+
+
+def test_what_cannot_be_read_now_is_read_later(lab):
+    """No descriptor is left for the file a body is in: the message comes again, and before the next start."""
+    s = lab.signet()
+    held = Control(s)
+    with s.login() as c:
+        reply(c.cmd(f"MAIL FROM:<{s.sender}>"), "250 *")
+        reply(c.cmd("RCPT TO:<you@example.com>"), "250 *")
+        reply(c.cmd("DATA"), "354 *")
+        c.send((f"From: {s.sender}\r\n\r\n" + "many words\r\n" * 60000).encode())
+        wait_for("the body to be in a file", 20, lambda: body_file(s))
+        soft, hard = resource.prlimit(s.pid(), resource.RLIMIT_NOFILE)
+        resource.prlimit(s.pid(), resource.RLIMIT_NOFILE, (3, hard))
+        reply(c.cmd("."), "250 *")
+
+        def again():
+            r = held.get("/control/queue")["messages"][0]
+            wait = datetime.fromisoformat(r["next"]) - datetime.fromisoformat(r["accepted"])
+            return not r["under_way"] and wait.total_seconds() > 10
+
+        wait_for("it to have been looked at, and put back", 20, again)
+        resource.prlimit(s.pid(), resource.RLIMIT_NOFILE, (soft, hard))
+    equal(s.events("message_unreadable"), [], "it is no damage")
+    held.close()
