@@ -39,6 +39,10 @@ static int run(struct slice command, const struct ctl_args *a)
 		return serve_states();
 	if (slice_eq(command, S("spool salvage")))
 		return serve_salvage(a->words[0].p, a->words[1].p, a->json);
+	if (slice_eq(command, S("keyring rotate")))
+		return keyring_command(config, false, a->json);
+	if (slice_eq(command, S("keyring prune")))
+		return keyring_command(config, true, a->json);
 	if (slice_eq(command, S("doctor")))
 		return doctor_command(config, text(a->host, NULL), a->json);
 	if (slice_eq(command, S("backup")))

@@ -51,5 +51,7 @@ bool backup_restore(const struct restore_ask *, struct buf *notes, struct restor
 /* The commands; each returns an exit code (ctl/ctl.h) and says what it did, or why not. */
 int backup_command(const char *config, const char *to, bool secrets, bool json);
 int restore_command(const struct restore_ask *, bool json);
+/* `signet keyring rotate`, or prune. ERR_CONFLICT: a server runs. */
+int keyring_command(const char *config, bool prune, bool json);
 
 #endif

@@ -71,6 +71,8 @@ static const struct command {
 	{ S("config table"),    "",        0, 0, true,  "print the table of options as in docs/configuration.md" },
 	{ S("config man"),      "",        0, 0, true,  "print the table of options as in the manual signet.conf(5)" },
 	{ S("spool salvage"),   "FROM TO", 2, 2, true,  "copy every sound message of a damaged spool into a new one" },
+	{ S("keyring rotate"),  "",        0, 0, true,  "seal with a fresh master key from now on; the older ones stay (server stopped)" },
+	{ S("keyring prune"),   "",        0, 0, true,  "drop the older master keys: what they sealed is lost (server stopped)" },
 	{ S("doctor"),          "",        0, 0, true,  "look whether everything is as it should be; exit 0 well, 1 warnings, 2 failures" },
 	{ S("backup"),          "DIR",     1, 1, true,  "copy everything into a new directory, while mail goes on; -: tar on standard output" },
 	{ S("restore"),         "DIR",     1, 1, true,  "make --data out of a backup; its messages are held (--deliver: not)" },

@@ -3,6 +3,7 @@
 
 #include "base/auto.h"
 #include "base/b64.h"
+#include "base/fault.h"
 #include "base/must.h"
 
 #include <sodium.h>
@@ -10,6 +11,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <stdio.h>
 #include <sys/random.h>
 #include <sys/stat.h>
 
@@ -17,14 +19,15 @@
 #define NONCE_BYTES crypto_aead_xchacha20poly1305_ietf_NPUBBYTES
 #define TAG_BYTES   crypto_aead_xchacha20poly1305_ietf_ABYTES
 #define FILE_HEAD   "signet-master-key 1\n"
-#define FILE_MAX    256
+#define FILE_MAX    1024
 #define PURPOSE_MAX 256
 
 _Static_assert(1 + NONCE_BYTES + TAG_BYTES == KEYRING_OVERHEAD, "keyring.h says how much");
 
 struct keyring {
-	unsigned char *key; /* KEY_BYTES in guarded memory, read-only */
-	unsigned char number;
+	unsigned char *keys; /* KEYRING_KEYS of KEY_BYTES in guarded memory, read-only */
+	unsigned char numbers[KEYRING_KEYS];
+	unsigned n; /* the first one seals */
 };
 
 void keyring_random(void *p, size_t n)
@@ -83,56 +86,175 @@ static bool write_all(int fd, struct slice s)
 	return true;
 }
 
+static void add_key(struct buf *text, unsigned number, const unsigned char key[KEY_BYTES])
+{
+	buf_addf(text, "key %u ", number);
+	b64url_encode(text, slice(key, KEY_BYTES));
+	buf_addc(text, '\n');
+}
+
+static void begin_text(struct buf *text)
+{
+	buf_init(text, FILE_MAX);
+	buf_room_for(text, FILE_MAX); /* in one piece, so that no copy stays behind in the heap */
+	buf_add(text, S(FILE_HEAD));
+}
+
+static void add_fresh(struct buf *text, unsigned number)
+{
+	unsigned char key[KEY_BYTES];
+
+	keyring_random(key, sizeof(key));
+	add_key(text, number, key);
+	sodium_memzero(key, sizeof(key));
+}
+
+/* A new file, synced; what could not be written whole is taken away again. */
+static bool write_file(const char *name, const struct buf *text, struct err *e)
+{
+	AUTO_FD fd = open(name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+	bool ok;
+
+	if (fd < 0)
+		return err_set(e, errno == EEXIST ? ERR_CONFLICT : ERR_LATER, "%s: %s", name,
+			       strerror(errno));
+	/* The umask may have taken bits away; 0600 is what opens again. */
+	ok = !text->failed && fchmod(fd, 0600) == 0 && write_all(fd, buf_slice(text)) &&
+	     fsync(fd) == 0;
+	if (!ok) {
+		err_set(e, ERR_LATER, "%s: %s", name, strerror(errno));
+		unlink(name); /* half a key file would stand in the way of the next try */
+	}
+	return ok;
+}
+
 bool keyring_create(struct slice path, struct err *e)
 {
 	char name[PATH_MAX];
-	unsigned char key[KEY_BYTES];
 	struct buf text;
 	bool ok;
 
 	if (!path_text(path, name, e))
 		return false;
-	AUTO_FD fd = open(name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
-
-	if (fd < 0)
-		return err_set(e, errno == EEXIST ? ERR_CONFLICT : ERR_LATER, "%s: %s", name,
-			       strerror(errno));
-	buf_init(&text, FILE_MAX);
-	buf_room_for(&text, FILE_MAX); /* in one piece, so that no copy stays behind in the heap */
-	keyring_random(key, sizeof(key));
-	buf_add(&text, S(FILE_HEAD "key 1 "));
-	b64url_encode(&text, slice(key, sizeof(key)));
-	buf_addc(&text, '\n');
-	sodium_memzero(key, sizeof(key));
-	/* The umask may have taken bits away; 0600 is what opens again. */
-	ok = !text.failed && fchmod(fd, 0600) == 0 && write_all(fd, buf_slice(&text)) &&
-	     fsync(fd) == 0;
-	if (!ok)
-		err_set(e, ERR_LATER, "%s: %s", name, strerror(errno));
+	begin_text(&text);
+	add_fresh(&text, 1);
+	ok = write_file(name, &text, e);
 	buf_wipe(&text);
-	ok = ok && sync_parent(name, e);
-	if (!ok)
-		unlink(name); /* half a key file would stand in the way of the next try */
+	if (ok && !sync_parent(name, e)) {
+		unlink(name);
+		return false;
+	}
 	return ok;
 }
 
-/* Exactly what keyring_create() writes, nothing looser. */
-static bool file_parse(struct slice s, unsigned char key[KEY_BYTES], unsigned char *ret_number)
+/* The file as it will be, in place of the one that is there. */
+static bool replace_file(const char *name, const struct buf *text, struct err *e)
+{
+	char fresh[PATH_MAX + 8];
+
+	snprintf(fresh, sizeof(fresh), "%s.new", name);
+	/* Of a try that was cut short: nothing was sealed with what is in it. */
+	if (unlink(fresh) < 0 && errno != ENOENT)
+		return err_set(e, ERR_LATER, "%s: %s", fresh, strerror(errno));
+	FAULT_DIE("keyring_begun");
+	if (!write_file(fresh, text, e))
+		return false;
+	FAULT_DIE("keyring_written");
+	if (rename(fresh, name) < 0) {
+		err_set(e, ERR_LATER, "%s: %s", name, strerror(errno));
+		unlink(fresh);
+		return false;
+	}
+	FAULT_DIE("keyring_renamed");
+	return sync_parent(name, e);
+}
+
+static unsigned free_number(const struct keyring *k)
+{
+	unsigned number = k->numbers[0];
+
+	do
+		number = number % 255 + 1;
+	while (memchr(k->numbers, (int)number, k->n));
+	return number;
+}
+
+static bool rewrite(struct slice path, bool fresh, struct err *e)
+{
+	struct keyring *k = keyring_open(path, e);
+	char name[PATH_MAX];
+	struct buf text;
+	unsigned keep = fresh ? k ? k->n : 0 : 1;
+	bool ok = k && path_text(path, name, e);
+
+	if (ok && fresh && k->n == KEYRING_KEYS)
+		ok = err_set(e, ERR_CONFLICT, "%s: holds %d keys: prune it first", name,
+			     KEYRING_KEYS);
+	if (ok) {
+		begin_text(&text);
+		if (fresh)
+			add_fresh(&text, free_number(k));
+		for (unsigned i = 0; i < keep; i++)
+			add_key(&text, k->numbers[i], k->keys + i * KEY_BYTES);
+		ok = replace_file(name, &text, e);
+		buf_wipe(&text);
+	}
+	keyring_close(k);
+	return ok;
+}
+
+bool keyring_rotate(struct slice path, struct err *e)
+{
+	return rewrite(path, true, e);
+}
+
+bool keyring_prune(struct slice path, struct err *e)
+{
+	return rewrite(path, false, e);
+}
+
+unsigned keyring_keys(const struct keyring *k)
+{
+	return k->n;
+}
+
+unsigned keyring_number(const struct keyring *k)
+{
+	return k->numbers[0];
+}
+
+unsigned keyring_key_of(struct slice blob)
+{
+	return blob.n < KEYRING_OVERHEAD ? 0 : (unsigned char)blob.p[0];
+}
+
+static bool line_parse(struct slice line, struct keyring *k)
 {
 	struct slice word, rest;
 	uint64_t number;
 
-	if (!slice_starts(s, S(FILE_HEAD "key ")))
+	if (k->n == KEYRING_KEYS || !slice_starts(line, S("key ")) ||
+	    !slice_cut(slice_from(line, 4), ' ', &word, &rest) || !slice_u64(word, &number) ||
+	    number < 1 || number > 255 || memchr(k->numbers, (int)number, k->n) ||
+	    !b64url_decode(k->keys + k->n * KEY_BYTES, KEY_BYTES, rest))
 		return false;
-	s = slice_from(s, sizeof(FILE_HEAD "key ") - 1);
-	if (!slice_cut(s, ' ', &word, &rest) || !slice_u64(word, &number) || number < 1 ||
-	    number > 255 || !slice_ends(rest, S("\n")))
-		return false;
-	rest.n--;
-	if (!b64url_decode(key, KEY_BYTES, rest))
-		return false;
-	*ret_number = (unsigned char)number;
+	k->numbers[k->n++] = (unsigned char)number;
 	return true;
+}
+
+/* Exactly what is written above, nothing looser. */
+static bool file_parse(struct slice s, struct keyring *k)
+{
+	struct slice line;
+
+	if (!slice_starts(s, S(FILE_HEAD)) || !slice_ends(s, S("\n")))
+		return false;
+	for (s = slice_from(s, sizeof(FILE_HEAD) - 1); s.n;) {
+		slice_cut(s, '\n', &line, &s);
+		if (!line_parse(line, k))
+			return false;
+	}
+	return k->n > 0;
 }
 
 static bool file_check(int fd, const char *name, struct err *e)
@@ -186,18 +308,18 @@ struct keyring *keyring_open(struct slice path, struct err *e)
 	k = calloc(1, sizeof(*k));
 	/* Guard pages, and locked where the limit allows: libsodium goes on without the lock. */
 	if (k)
-		k->key = sodium_malloc(KEY_BYTES);
-	ok = k && k->key;
+		k->keys = sodium_malloc(KEYRING_KEYS * KEY_BYTES);
+	ok = k && k->keys;
 	if (!ok)
 		err_set(e, ERR_LATER, "no memory for the master key");
-	else if (!(ok = file_parse(slice(text, n), k->key, &k->number)))
+	else if (!(ok = file_parse(slice(text, n), k)))
 		err_set(e, ERR_DAMAGED, "%s: not a master key file of this version", name);
 	sodium_memzero(text, sizeof(text));
 	if (!ok) {
 		keyring_close(k);
 		return NULL;
 	}
-	MUST(sodium_mprotect_readonly(k->key) == 0);
+	MUST(sodium_mprotect_readonly(k->keys) == 0);
 	return k;
 }
 
@@ -205,7 +327,7 @@ void keyring_close(struct keyring *k)
 {
 	if (!k)
 		return;
-	sodium_free(k->key); /* wipes */
+	sodium_free(k->keys); /* wipes */
 	free(k);
 }
 
@@ -225,17 +347,24 @@ bool keyring_seal(const struct keyring *k, struct slice purpose, struct secret p
 	unsigned char ad[1 + PURPOSE_MAX], *at;
 	size_t n = plain.bytes.n + KEYRING_OVERHEAD;
 
-	if (!make_ad(k->number, purpose, ad))
+	if (!make_ad(k->numbers[0], purpose, ad))
 		return err_set(e, ERR_INPUT, "seal: a purpose has 1 to %d bytes", PURPOSE_MAX);
 	if (n < plain.bytes.n || !(at = (unsigned char *)buf_room_for(out, n)))
 		return err_set(e, ERR_LATER, "seal: no room");
-	at[0] = k->number;
+	at[0] = k->numbers[0];
 	keyring_random(at + 1, NONCE_BYTES);
 	crypto_aead_xchacha20poly1305_ietf_encrypt(
 	    at + 1 + NONCE_BYTES, NULL, (const unsigned char *)plain.bytes.p, plain.bytes.n, ad,
-	    1 + purpose.n, NULL, at + 1, k->key);
+	    1 + purpose.n, NULL, at + 1, k->keys);
 	buf_grew(out, n);
 	return true;
+}
+
+static const unsigned char *find_key(const struct keyring *k, unsigned char number)
+{
+	const unsigned char *at = memchr(k->numbers, number, k->n);
+
+	return at ? k->keys + (size_t)(at - k->numbers) * KEY_BYTES : NULL;
 }
 
 bool keyring_unseal(const struct keyring *k, struct slice purpose, struct slice blob,
@@ -243,23 +372,26 @@ bool keyring_unseal(const struct keyring *k, struct slice purpose, struct slice 
 {
 	unsigned char ad[1 + PURPOSE_MAX], *at;
 	const unsigned char *b = (const unsigned char *)blob.p;
+	const unsigned char *key;
 	size_t n;
 
-	if (!make_ad(k->number, purpose, ad))
+	if (!make_ad((unsigned char)keyring_key_of(blob), purpose, ad))
 		return err_set(e, ERR_INPUT, "unseal: a purpose has 1 to %d bytes", PURPOSE_MAX);
 	if (blob.n < KEYRING_OVERHEAD)
 		return err_set(e, ERR_DAMAGED, "sealed secret is cut short");
-	if (b[0] != k->number)
+	key = find_key(k, b[0]);
+	if (!key)
 		return err_set(e, ERR_DAMAGED,
-			       "secret is sealed with master key %u, the key file holds %u", b[0],
-			       k->number);
+			       "secret is sealed with master key %u, which the key file does not "
+			       "hold (it seals with %u)",
+			       b[0], k->numbers[0]);
 	n = blob.n - KEYRING_OVERHEAD;
 	/* An empty secret still needs a place to write nothing to. */
 	if (!(at = (unsigned char *)buf_room_for(out, n ? n : 1)))
 		return err_set(e, ERR_LATER, "unseal: no room");
 	if (crypto_aead_xchacha20poly1305_ietf_decrypt(at, NULL, NULL, b + 1 + NONCE_BYTES,
 						       blob.n - 1 - NONCE_BYTES, ad, 1 + purpose.n,
-						       b + 1, k->key) != 0)
+						       b + 1, key) != 0)
 		return err_set(e, ERR_DAMAGED,
 			       "sealed secret does not open: altered, or another purpose or key");
 	buf_grew(out, n);

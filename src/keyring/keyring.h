@@ -4,7 +4,9 @@
  * while open, in guarded memory that is locked when RLIMIT_MEMLOCK allows. It never leaves this
  * room. A keyring may be used by any number of threads at once.
  *
- * File: "signet-master-key 1\n" "key <number 1..255> <43 base64url characters>\n".
+ * File: "signet-master-key 1\n", then 1 to KEYRING_KEYS lines "key <number 1..255> <43 base64url
+ * characters>\n", no number twice. The first key seals; the others are older and still open what
+ * they sealed.
  * Sealed blob: key number (1 byte), nonce (24), ciphertext and tag (16), XChaCha20-Poly1305; the
  * associated data is the key number and the purpose. */
 #ifndef KEYRING_KEYRING_H
@@ -15,6 +17,7 @@
 #include "base/secret.h"
 
 #define KEYRING_OVERHEAD 41
+#define KEYRING_KEYS     8
 
 struct keyring;
 
@@ -23,6 +26,17 @@ bool keyring_create(struct slice path, struct err *e);
 /* ERR_ABSENT: no file. ERR_DENIED: owner or mode let others read it; the text says what to do.
  * ERR_DAMAGED: not a key file. NULL on failure. */
 struct keyring *keyring_open(struct slice path, struct err *e);
+/* Puts a fresh key first; the older ones stay behind it. The file is replaced as a whole: a crash
+ * at any moment leaves the old one or the new one, both of which open everything. A keyring that is
+ * open does not change. ERR_CONFLICT: the file is full of keys. */
+bool keyring_rotate(struct slice path, struct err *e);
+/* Drops all keys but the first. What they sealed is lost: see keyring_key_of(). */
+bool keyring_prune(struct slice path, struct err *e);
+/* How many keys, and the number of the one that seals. */
+unsigned keyring_keys(const struct keyring *);
+unsigned keyring_number(const struct keyring *);
+/* The number of the key that a blob was sealed with; 0: it is no blob. */
+unsigned keyring_key_of(struct slice blob);
 void keyring_close(struct keyring *); /* NULL is fine; wipes */
 
 /* Appends the sealed form of plain to out. purpose: what the secret is and whose, for example
@@ -30,7 +44,7 @@ void keyring_close(struct keyring *); /* NULL is fine; wipes */
 bool keyring_seal(const struct keyring *, struct slice purpose, struct secret plain,
 		  struct buf *out, struct err *e);
 /* Appends the secret to out, which the caller wipes (buf_wipe). ERR_DAMAGED: altered, cut, other
- * purpose, or sealed with another key. */
+ * purpose, or sealed with a key that is not in the file. */
 bool keyring_unseal(const struct keyring *, struct slice purpose, struct slice blob,
 		    struct buf *out, struct err *e);
 

@@ -123,7 +123,13 @@ static void test_file_text(void **state)
 		"signet-master-key 1\nkey 1 " GOOD "\n\n",
 		"signet-master-key 1\nkey 1 " GOOD "A\n",
 		"signet-master-key 1\nkey 1 A\n",
-		"signet-master-key 1\nkey 1 " GOOD "\nkey 2 " GOOD "\n",
+		"signet-master-key 1\nkey 1 " GOOD "\nkey 1 " GOOD "\n",
+		"signet-master-key 1\nkey 1 " GOOD "\nkey 0 " GOOD "\n",
+		"signet-master-key 1\nkey 1 " GOOD "\nkey 2 " GOOD,
+		"signet-master-key 1\nkey 1 " GOOD "\nkey 2 A\n",
+		"signet-master-key 1\nkey 1 " GOOD "\nkey 2 " GOOD "\nkey 3 " GOOD "\nkey 4 " GOOD
+		"\nkey 5 " GOOD "\nkey 6 " GOOD "\nkey 7 " GOOD "\nkey 8 " GOOD "\nkey 9 " GOOD
+		"\n",
 		"signet-master-key 1\r\nkey 1 " GOOD "\r\n",
 		"key 1 " GOOD "\n",
 	};
@@ -211,6 +217,80 @@ static void test_seal(void **state)
 	buf_wipe(&out);
 }
 
+static void seal_with(struct buf *blob)
+{
+	struct keyring *k = keyring_open(slice_str(path), NULL);
+
+	assert_non_null(k);
+	buf_init(blob, 256);
+	assert_true(keyring_seal(k, S("p"), secret(S("plain")), blob, NULL));
+	assert_int_equal(keyring_key_of(buf_slice(blob)), keyring_number(k));
+	keyring_close(k);
+}
+
+/* Whether what was sealed opens with what is in the file now. */
+static bool opens(const struct buf *blob)
+{
+	struct keyring *k = keyring_open(slice_str(path), NULL);
+	struct buf out;
+	bool ok;
+
+	assert_non_null(k);
+	buf_init(&out, 64);
+	ok = keyring_unseal(k, S("p"), buf_slice(blob), &out, NULL);
+	assert_true(!ok || slice_eq(buf_slice(&out), S("plain")));
+	buf_wipe(&out);
+	keyring_close(k);
+	return ok;
+}
+
+static void test_rotate(void **state)
+{
+	struct buf blobs[KEYRING_KEYS];
+	struct keyring *k;
+	struct stat st;
+	struct err e = { 0 };
+
+	assert_true(keyring_create(slice_str(path), &e));
+	for (unsigned i = 0; i < KEYRING_KEYS; i++) {
+		seal_with(&blobs[i]);
+		for (unsigned old = 0; old <= i; old++) {
+			assert_true(opens(&blobs[old]));
+			assert_true(old == i || keyring_key_of(buf_slice(&blobs[old])) !=
+						    keyring_key_of(buf_slice(&blobs[i])));
+		}
+		assert_int_equal(keyring_rotate(slice_str(path), &e), i + 1 < KEYRING_KEYS);
+	}
+	assert_int_equal(e.kind, ERR_CONFLICT);
+	assert_int_equal(stat(path, &st), 0);
+	assert_int_equal(st.st_mode & 07777, 0600);
+	assert_true(keyring_prune(slice_str(path), &e));
+	for (unsigned i = 0; i < KEYRING_KEYS; i++) {
+		assert_int_equal(opens(&blobs[i]), i + 1 == KEYRING_KEYS);
+		buf_done(&blobs[i]);
+	}
+	k = keyring_open(slice_str(path), &e);
+	assert_int_equal(keyring_keys(k), 1);
+	keyring_close(k);
+	assert_int_equal(keyring_key_of(S("short")), 0);
+}
+
+/* Numbers go round, and none is given twice. */
+static void test_numbers(void **state)
+{
+	struct keyring *k;
+	struct err e;
+
+	put_file("signet-master-key 1\nkey 255 " GOOD "\nkey 1 " GOOD "\nkey 2 " GOOD "\n");
+	assert_true(keyring_rotate(slice_str(path), &e));
+	k = keyring_open(slice_str(path), &e);
+	assert_int_equal(keyring_number(k), 3);
+	assert_int_equal(keyring_keys(k), 4);
+	keyring_close(k);
+	assert_false(keyring_rotate(S("/nonexistent/key"), &e));
+	assert_int_equal(e.kind, ERR_ABSENT);
+}
+
 static void test_random(void **state)
 {
 	unsigned char a[1000] = { 0 }, b[1000] = { 0 }, seen[256] = { 0 };
@@ -235,6 +315,8 @@ int main(void)
 		cmocka_unit_test_teardown(test_refused_files, clean),
 		cmocka_unit_test_teardown(test_file_text, clean),
 		cmocka_unit_test_teardown(test_seal, clean),
+		cmocka_unit_test_teardown(test_rotate, clean),
+		cmocka_unit_test_teardown(test_numbers, clean),
 		cmocka_unit_test(test_random),
 	};
 

@@ -75,6 +75,8 @@ FAILS = {
     "config man": [(64, ["config", "man", "x"])],
     "spool salvage": [(64, ["spool", "salvage", "a"]), (66, ["spool", "salvage", "/nonexistent", "{new}"]),
                       (73, ["spool", "salvage", "{spool}", "{data}"])],
+    "keyring rotate": [(64, ["keyring", "rotate", "x"]), (73, ["keyring", "rotate"])],
+    "keyring prune": [(64, ["keyring", "prune", "x"]), (73, ["keyring", "prune"])],
     "doctor": [(64, ["doctor", "x"])],
     "backup": [(64, ["backup"]), (73, ["backup", "{data}"]),
                (78, ["backup", "{new}", "--config", "/nonexistent.conf"])],
