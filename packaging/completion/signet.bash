@@ -13,11 +13,12 @@ _signet() {
 		   fi ;;
 		esac
 	done
-	firsts='help serve init config spool doctor backup restore send status health metrics reload account key domain ban authlog queue message'
+	firsts='help serve init config spool keyring doctor backup restore send status health metrics reload account key domain ban authlog queue message'
 	case "$first" in
 	help) seconds='man bash zsh fish' ;;
 	config) seconds='check dump table man' ;;
 	spool) seconds='salvage' ;;
+	keyring) seconds='rotate prune' ;;
 	account) seconds='add list hold release close states' ;;
 	key) seconds='create list show revoke' ;;
 	domain) seconds='add list remove' ;;
@@ -31,6 +32,7 @@ _signet() {
 	init) options="$options --hostname --demo" ;;
 	config) options="$options" ;;
 	spool) options="$options" ;;
+	keyring) options="$options" ;;
 	doctor) options="$options" ;;
 	backup) options="$options --with-secrets" ;;
 	restore) options="$options --spool --expect --deliver" ;;
