@@ -385,6 +385,14 @@ struct site *schedule_wants(struct schedule *s, uint64_t now_ms)
 	return NULL;
 }
 
+bool schedule_wanting(const struct schedule *s, uint64_t now_ms)
+{
+	for (const struct site *site = s->first_busy; site; site = site->busy_next)
+		if (wants(s, site, now_ms))
+			return true;
+	return false;
+}
+
 void schedule_began(struct schedule *s, struct site *site)
 {
 	site->active++;

@@ -53,6 +53,8 @@ void schedule_began(struct schedule *, struct site *);
 void schedule_ended(struct schedule *, struct site *);
 /* What is charged there has become less: the same. */
 void schedule_look(struct schedule *, struct site *);
+/* schedule_wants() would name one. */
+bool schedule_wanting(const struct schedule *, uint64_t now_ms);
 /* As many lookups are under way as may be. */
 bool schedule_lookups_full(const struct schedule *);
 

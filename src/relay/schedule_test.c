@@ -740,10 +740,12 @@ static void lookups_are_bounded(void **state)
 	}
 	assert_int_equal(site_named(f, "a")->active, 1);
 	assert_null(schedule_wants(f->s, T0));
+	assert_false(schedule_wanting(f->s, T0));
 	assert_true(schedule_lookups_full(f->s));
 	first->unproven--;
 	schedule_ended(f->s, first);
 	assert_false(schedule_lookups_full(f->s));
+	assert_true(schedule_wanting(f->s, T0));
 	assert_non_null(schedule_wants(f->s, T0));
 }
 

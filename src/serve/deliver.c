@@ -61,6 +61,26 @@ static void start(struct deliver *d, struct site *site)
 	}
 }
 
+/* A retired site goes with its last connection. */
+static void for_each_site(struct deliver *d, void (*fn)(struct site *))
+{
+	struct site *next;
+
+	for (struct site *site = schedule_site(d->schedule, NULL); site; site = next) {
+		next = schedule_site(d->schedule, site);
+		fn(site);
+	}
+}
+
+/* No connection is free and somebody wants one: those that hold one for nothing give way. */
+static void hurry(struct deliver *d, uint64_t now)
+{
+	if (now < d->hurried_ms + HURRY_MS || !schedule_wanting(d->schedule, now))
+		return;
+	d->hurried_ms = now;
+	for_each_site(d, smtp_out_hurry);
+}
+
 static void turn(struct deliver *d)
 {
 	uint64_t now = clock_steady_ms(), wait;
@@ -87,10 +107,13 @@ static void turn(struct deliver *d)
 			break;
 		}
 	}
-	if (schedule_lookups_full(d->schedule)) {
+	if (d->connections >= d->home->now->conf->delivery.connections)
+		hurry(d, now);
+	if (schedule_lookups_full(d->schedule))
 		mx_hurry(d->mx);
+	if (schedule_lookups_full(d->schedule) ||
+	    d->connections >= d->home->now->conf->delivery.connections)
 		wait = wait < now + HURRY_MS ? wait : now + HURRY_MS;
-	}
 	wait = wait > now ? wait - now : 0;
 	loop_timer_set(&d->timer, wait < 5000 ? wait : 5000);
 }
@@ -113,17 +136,6 @@ void deliver_wake(struct deliver *d)
 {
 	if (!atomic_exchange(&d->woken, true))
 		loop_post(d->home->loop, &d->wake);
-}
-
-/* A retired site goes with its last connection. */
-static void for_each_site(struct deliver *d, void (*fn)(struct site *))
-{
-	struct site *next;
-
-	for (struct site *site = schedule_site(d->schedule, NULL); site; site = next) {
-		next = schedule_site(d->schedule, site);
-		fn(site);
-	}
 }
 
 void deliver_shutdown(struct deliver *d)

@@ -21,7 +21,8 @@ struct deliver {
 	struct loop_timer timer;
 	bool stopping;
 	size_t attempts, settling;
-	size_t connections; /* of the attempts; jobs and lookups count, too */
+	size_t connections;  /* of the attempts; jobs and lookups count, too */
+	uint64_t hurried_ms; /* when those that hold one for nothing were last looked for */
 	/* Outcomes for which the disk has no room. While there are any, nothing is handed on that
 	 * could not be recorded either: each would be sent again after a crash. */
 	struct settle *unrecorded;

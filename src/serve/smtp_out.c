@@ -1,5 +1,6 @@
 /* serve/smtp_out.c -- the life of a connection to the next hop; what it carries stands in
  * smtp_out_mail.c. */
+#include "ops/clock.h"
 #include "ops/log.h"
 #include "ops/metrics.h"
 #include "serve/generation.h"
@@ -12,6 +13,9 @@
 #define OUT_MAX (128u << 10)
 /* When the server stops, so long is waited for the reply to a QUIT. */
 #define LAST_QUIT_MS 1000
+/* Under pressure a host has so long to be ready for a message; the delivery timeouts are for when
+ * nobody else waits. */
+#define GIVE_WAY_MS 10000
 
 static const struct conf *conf_of(const struct out *o)
 {
@@ -517,6 +521,7 @@ static bool begin(struct out *o)
 	};
 	o->client = smtp_client_new(&o->config);
 	o->stage = STAGE_DIAL;
+	o->began_ms = clock_mono_ms();
 	o->dial.done = on_dialled;
 	return o->client &&
 	       dial_start(&o->dial, o->home, r, smtp_out_host(o), o->site->kind == SITE_HOSTS);
@@ -530,6 +535,27 @@ static void try_host(struct out *o)
 			o->hopeless = false;
 			blame_host(o, "connect", 0, S("out of memory"));
 		}
+}
+
+void smtp_out_hurry(struct site *site)
+{
+	uint64_t now = clock_mono_ms();
+	struct out *next;
+
+	for (struct out *o = site->first_out; o; o = next) {
+		bool dialling = o->stage == STAGE_DIAL;
+
+		next = o->after;
+		if (o->proven || now - o->began_ms < GIVE_WAY_MS || o->stage == STAGE_OVER)
+			continue;
+		if (!dial_stop(&o->dial))
+			continue; /* a worker has its name still */
+		o->hopeless = false;
+		blame_host(
+		    o, dialling ? "connect" : smtp_client_phase_name(smtp_client_phase(o->client)),
+		    0, S("not ready in 10 s, and others wait for the connection"));
+		smtp_out_pump(o);
+	}
 }
 
 bool smtp_out_start(struct deliver *d, struct site *site)

@@ -38,8 +38,9 @@ struct out {
 	/* The hosts of the site in the order they are tried; a smart host is the only one */
 	uint8_t order[MX_HOSTS];
 	size_t n_hosts, host;
-	bool in_clear; /* TLS failed with this host, and may do without */
-	bool hopeless; /* no host so far had an address */
+	bool in_clear;     /* TLS failed with this host, and may do without */
+	bool hopeless;     /* no host so far had an address */
+	uint64_t began_ms; /* with this host; clock_mono_ms() */
 	struct dial dial;
 	char remote[DIAL_REMOTE];
 	struct stream stream;
