@@ -38,10 +38,9 @@ static struct conn *tx_back(struct tx *tx)
 
 static void tx_answer(struct conn *c, int code, const char *enh, struct slice text)
 {
-	uint32_t question = c->tx->question;
-
+	/* First: the text may be in the transaction's memory. */
+	smtp_in_answer(c, c->tx->question, code, enh, text);
 	smtp_in_drop(c);
-	smtp_in_answer(c, question, code, enh, text);
 }
 
 /* word: one of few, for counting; the reason may be any text. */

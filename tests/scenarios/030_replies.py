@@ -473,3 +473,13 @@ def test_international_domain(lab):
                         "From: a@xn--bcher-kva.example\r\n\r\nhi\r\n"), "250 *")
         reply(c.message("a@bücher.example", "you@example.com",
                         "From: a@bücher.example\r\n\r\nhi\r\n", " SMTPUTF8"), "250 *")
+
+
+def test_a_refusal_outlives_its_message(lab, servers):
+    """What is said of a message is read while the message is there: what was freed is filled with junk here."""
+    del servers
+    s = lab.signet(env={"MALLOC_PERTURB_": "165", "GLIBC_TUNABLES": "glibc.malloc.tcache_count=0"})
+    with s.login() as c:
+        for _ in range(3):
+            r = c.message(s.sender, "you@example.com", "From: me@elsewhere.example\r\n\r\nhello\r\n")
+            reply(r, "550 * The from address does not match a verified Sender Identity*")
