@@ -5,6 +5,8 @@
 #include "base/b64.h"
 #include "base/fault.h"
 #include "base/must.h"
+#include "digest/digest.h"
+#include "digest/md5.h"
 
 #include <sodium.h>
 
@@ -22,6 +24,7 @@
 #define FILE_MAX    1024
 #define PURPOSE_MAX 256
 
+_Static_assert(KEYRING_OVERHEAD + HMAC_MD5_STATE == KEYRING_CRAM_MD5, "keyring.h says how much");
 _Static_assert(1 + NONCE_BYTES + TAG_BYTES == KEYRING_OVERHEAD, "keyring.h says how much");
 
 struct keyring {
@@ -396,4 +399,54 @@ bool keyring_unseal(const struct keyring *k, struct slice purpose, struct slice 
 			       "sealed secret does not open: altered, or another purpose or key");
 	buf_grew(out, n);
 	return true;
+}
+
+bool keyring_derive(const struct keyring *k, struct slice purpose,
+		    unsigned char ret[KEYRING_DERIVED], struct err *e)
+{
+	unsigned char ad[1 + PURPOSE_MAX];
+
+	const unsigned char *oldest = k->keys + (size_t)(k->n - 1) * KEY_BYTES;
+
+	if (!make_ad(k->numbers[k->n - 1], purpose, ad))
+		return err_set(e, ERR_INPUT, "derive: a purpose has 1 to %d bytes", PURPOSE_MAX);
+	/* Keyed BLAKE2b: another primitive than the sealing, so they do not meet. */
+	MUST(crypto_generichash(ret, KEYRING_DERIVED, ad, 1 + purpose.n, oldest, KEY_BYTES) == 0);
+	return true;
+}
+
+bool keyring_cram_md5_seal(const struct keyring *k, struct slice purpose, struct secret plain,
+			   struct buf *out, struct err *e)
+{
+	unsigned char state[HMAC_MD5_STATE];
+	bool ok;
+
+	digest_hmac_md5_state(plain.bytes, state);
+	ok = keyring_seal(k, purpose, secret(slice(state, sizeof(state))), out, e);
+	sodium_memzero(state, sizeof(state));
+	return ok;
+}
+
+bool keyring_cram_md5_check(const struct keyring *k, struct slice purpose, struct slice blob,
+			    struct slice challenge, const unsigned char digest[DIGEST_MD5])
+{
+	const char nothing[KEYRING_CRAM_MD5] = { (char)k->numbers[0] };
+	unsigned char want[DIGEST_MD5];
+	struct buf state;
+	bool opened, same;
+
+	/* What is not there is looked at like what is. */
+	if (blob.n != KEYRING_CRAM_MD5)
+		blob = slice(nothing, sizeof(nothing));
+	buf_init(&state, HMAC_MD5_STATE);
+	if (!buf_room_for(&state, HMAC_MD5_STATE))
+		return false;
+	memset(state.p, 0, HMAC_MD5_STATE);
+	opened = keyring_unseal(k, purpose, blob, &state, NULL);
+	digest_hmac_md5_finish((const unsigned char *)state.p, challenge, want);
+	same = digest_equal(slice(want, sizeof(want)), slice(digest, DIGEST_MD5));
+	sodium_memzero(want, sizeof(want));
+	sodium_memzero(state.p, HMAC_MD5_STATE);
+	buf_wipe(&state);
+	return opened && same;
 }

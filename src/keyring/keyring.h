@@ -48,6 +48,23 @@ bool keyring_seal(const struct keyring *, struct slice purpose, struct secret pl
 bool keyring_unseal(const struct keyring *, struct slice purpose, struct slice blob,
 		    struct buf *out, struct err *e);
 
+/* 32 bytes that nobody can tell without the master key, the same ones at each start, as long as the
+ * oldest key is in the file: for what must be stable and unguessable. ERR_INPUT: as keyring_seal()
+ * of its purpose. */
+#define KEYRING_DERIVED 32
+bool keyring_derive(const struct keyring *, struct slice purpose,
+		    unsigned char ret[KEYRING_DERIVED], struct err *e);
+
+/* CRAM-MD5 (RFC 2195): the state of HMAC-MD5 under a secret, sealed; opened, it answers every
+ * challenge like the secret itself, so it is opened here and nowhere else. */
+#define KEYRING_CRAM_MD5 (KEYRING_OVERHEAD + 32) /* bytes of the blob */
+bool keyring_cram_md5_seal(const struct keyring *, struct slice purpose, struct secret plain,
+			   struct buf *out, struct err *e);
+/* Whether digest (16 bytes) answers the challenge. A blob that does not open answers none, in the
+ * same time. */
+bool keyring_cram_md5_check(const struct keyring *, struct slice purpose, struct slice blob,
+			    struct slice challenge, const unsigned char digest[16]);
+
 /* n unguessable bytes from getrandom(2); aborts when the kernel has none. */
 void keyring_random(void *p, size_t n);
 

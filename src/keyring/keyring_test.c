@@ -1,6 +1,8 @@
 /* keyring/keyring_test.c -- the master key's file, and sealing. */
 #include "keyring/keyring.h"
 
+#include "digest/md5.h"
+
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -308,6 +310,72 @@ static void test_random(void **state)
 	assert_true(kinds > 100);
 }
 
+static void test_derive(void **state)
+{
+	unsigned char a[KEYRING_DERIVED], b[KEYRING_DERIVED];
+	struct keyring *k;
+	struct err e;
+
+	assert_true(keyring_create(slice_str(path), &e));
+	k = keyring_open(slice_str(path), &e);
+	assert_true(keyring_derive(k, S("one"), a, &e));
+	assert_true(keyring_derive(k, S("two"), b, &e));
+	assert_memory_not_equal(a, b, sizeof(a));
+	assert_false(keyring_derive(k, S(""), b, &e));
+	assert_int_equal(e.kind, ERR_INPUT);
+	keyring_close(k);
+	/* The same at the next start, and with a new key in front; another with another key. */
+	assert_true(keyring_rotate(slice_str(path), &e));
+	k = keyring_open(slice_str(path), &e);
+	assert_true(keyring_derive(k, S("one"), b, &e));
+	assert_memory_equal(a, b, sizeof(a));
+	keyring_close(k);
+	unlink(path);
+	assert_true(keyring_create(slice_str(path), &e));
+	k = keyring_open(slice_str(path), &e);
+	assert_true(keyring_derive(k, S("one"), b, &e));
+	assert_memory_not_equal(a, b, sizeof(a));
+	keyring_close(k);
+}
+
+static void test_cram_md5(void **state)
+{
+	/* RFC 2195 section 2 */
+	static const unsigned char right[] = { 0xb9, 0x13, 0xa6, 0x02, 0xc7, 0xed, 0xa7, 0xa4,
+					       0x95, 0xb4, 0xe6, 0xe7, 0x33, 0x4d, 0x38, 0x90 };
+	struct slice challenge = S("<1896.697170952@postoffice.reston.mci.net>");
+	static const unsigned char zeros[HMAC_MD5_STATE];
+	unsigned char wrong[16], of_zeros[16];
+	struct keyring *k;
+	struct buf blob;
+	struct err e;
+
+	buf_init(&blob, 256);
+	assert_true(keyring_create(slice_str(path), &e));
+	k = keyring_open(slice_str(path), &e);
+	assert_true(
+	    keyring_cram_md5_seal(k, S("cram:tim"), secret(S("tanstaaftanstaaf")), &blob, &e));
+	assert_int_equal(blob.n, KEYRING_CRAM_MD5);
+	assert_true(keyring_cram_md5_check(k, S("cram:tim"), buf_slice(&blob), challenge, right));
+	memcpy(wrong, right, sizeof(wrong));
+	wrong[15] ^= 1;
+	assert_false(keyring_cram_md5_check(k, S("cram:tim"), buf_slice(&blob), challenge, wrong));
+	assert_false(keyring_cram_md5_check(k, S("cram:tom"), buf_slice(&blob), challenge, right));
+	assert_false(keyring_cram_md5_check(k, S("cram:tim"), buf_slice(&blob),
+					    S("<1897.697170952@postoffice.reston.mci.net>"),
+					    right));
+	assert_false(keyring_cram_md5_check(k, S("cram:tim"), S(""), challenge, right));
+	/* Whoever answers for a state of zeros has answered for nobody. */
+	digest_hmac_md5_finish(zeros, challenge, of_zeros);
+	assert_false(keyring_cram_md5_check(k, S("cram:tim"), S(""), challenge, of_zeros));
+	blob.p[KEYRING_CRAM_MD5 - 1] ^= 1;
+	assert_false(keyring_cram_md5_check(k, S("cram:tim"), buf_slice(&blob), challenge, right));
+	assert_false(
+	    keyring_cram_md5_check(k, S("cram:tim"), buf_slice(&blob), challenge, of_zeros));
+	keyring_close(k);
+	buf_done(&blob);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -318,6 +386,8 @@ int main(void)
 		cmocka_unit_test_teardown(test_rotate, clean),
 		cmocka_unit_test_teardown(test_numbers, clean),
 		cmocka_unit_test(test_random),
+		cmocka_unit_test_teardown(test_derive, clean),
+		cmocka_unit_test_teardown(test_cram_md5, clean),
 	};
 
 	return cmocka_run_group_tests(tests, set_up, tear_down);
