@@ -30,14 +30,18 @@ enum {
 	KEY_SCRAM_ROUNDS,
 	KEY_SCRAM_STORED,
 	KEY_SCRAM_SERVER,
-	KEY_QUEUED, /* from version 2 on */
+	KEY_QUEUED,     /* from version 2 on */
+	KEY_MECHANISMS, /* from version 3 on */
+	KEY_CRAM_MD5,
+	KEY_CERTIFICATES,
 	KEY_COLUMNS
 };
+enum { CERTIFICATE_IDENTITY, CERTIFICATE_ACCOUNT, CERTIFICATE_KEY, CERTIFICATE_COLUMNS };
 enum { INDEX_KEY, INDEX_ACCOUNT, INDEX_COLUMNS };
 enum { TRAIL_ACCOUNT, TRAIL_AT, TRAIL_N, TRAIL_WHO, TRAIL_ACT, TRAIL_OBJECT, TRAIL_COLUMNS };
 
 extern const struct table account_table, account_name_table, key_table, key_index_table,
-    trail_table;
+    key_certificate_table, trail_table;
 
 #define ROW_ARENA (64u << 10) /* more than any one row of this room */
 

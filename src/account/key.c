@@ -8,6 +8,7 @@
 #include "keyring/keyring.h"
 
 #define SCOPES_TEXT_MAX 4096
+#define LIST_TEXT_MAX   (KEY_IDENTITIES_MAX * (KEY_IDENTITY_MAX + 1))
 
 const char *key_state_name(enum key_state s)
 {
@@ -42,13 +43,15 @@ static bool from_row(const struct val *row, struct key *ret, struct err *e)
 {
 	struct key k = { .account = (uint64_t)row[KEY_ACCOUNT].i,
 			 .imported = row[KEY_IMPORTED].i != 0,
+			 .cram_md5 = row[KEY_CRAM_MD5].s.n > 0,
 			 .created_ms = (uint64_t)row[KEY_CREATED].i,
 			 .expires_ms = (uint64_t)row[KEY_EXPIRES].i,
 			 .revoked_ms = (uint64_t)row[KEY_REVOKED_AT].i };
 	struct slice state = row[KEY_STATE].s, name = row[KEY_NAME].s;
 	bool ok = name.n < sizeof(k.name) && copy_bytes(&row[KEY_ID], k.id, KEY_ID_LEN) &&
 		  copy_bytes(&row[KEY_HASH], k.hash, sizeof(k.hash)) &&
-		  scopes_parse(row[KEY_SCOPES].s, &k.scopes, NULL);
+		  scopes_parse(row[KEY_SCOPES].s, &k.scopes, NULL) &&
+		  mechanisms_parse(row[KEY_MECHANISMS].s, &k.mechanisms, NULL);
 
 	/* Anything but "active" in so many letters is not active. */
 	if (slice_eq(state, slice_str(key_state_name(KEY_REVOKED))))
@@ -85,13 +88,117 @@ static bool spec_ok(const struct key_spec *spec, uint64_t now_ms, struct err *e)
 		return err_set(e, ERR_INPUT,
 			       "a key's name has at most %d bytes of UTF-8, no control characters",
 			       KEY_NAME_MAX);
+	if (spec->n_certificates > KEY_IDENTITIES_MAX)
+		return err_set(e, ERR_INPUT, "a key has at most %d certificates",
+			       KEY_IDENTITIES_MAX);
+	if (spec->cram_md5 && !mechanisms_allow(spec->mechanisms, S("CRAM-MD5")))
+		return err_set(e, ERR_INPUT, "a key for CRAM-MD5 that may not use it");
 	return scopes_ok(spec->scopes, e) && expiry_ok(spec->expires_ms, now_ms, e);
+}
+
+/* What a key has beside its row's plain columns. */
+struct more {
+	struct key_scram scram;
+	struct buf mechanisms, cram, certificates;
+};
+
+static void more_init(struct more *m)
+{
+	*m = (struct more){ 0 };
+	buf_init(&m->mechanisms, 256);
+	buf_init(&m->cram, KEYRING_CRAM_MD5);
+	buf_init(&m->certificates, LIST_TEXT_MAX);
+}
+
+static void more_done(struct more *m)
+{
+	buf_done(&m->mechanisms);
+	buf_done(&m->cram);
+	buf_done(&m->certificates);
+}
+
+static void cram_purpose(struct slice id, char ret[9 + KEY_ID_LEN])
+{
+	memcpy(ret, "cram-md5:", 9);
+	memcpy(ret + 9, id.p, KEY_ID_LEN);
+}
+
+static bool make_more(const struct key_spec *spec, const struct key_text *parts, struct more *m,
+		      struct err *e)
+{
+	unsigned char salt[SCRAM_SALT];
+	char purpose[9 + KEY_ID_LEN];
+
+	keyring_random(salt, sizeof(salt));
+	key_scram_make(parts->whole, salt, &m->scram);
+	mechanisms_text(spec->mechanisms, &m->mechanisms);
+	for (size_t i = 0; i < spec->n_certificates; i++) {
+		if (i)
+			buf_addc(&m->certificates, ' ');
+		if (!key_identity(spec->certificates[i], &m->certificates, e))
+			return false;
+	}
+	if (!spec->cram_md5)
+		return true;
+	MUST(spec->keyring);
+	cram_purpose(parts->id, purpose);
+	return keyring_cram_md5_seal(spec->keyring, slice(purpose, sizeof(purpose)), parts->whole,
+				     &m->cram, e);
+}
+
+static struct val text_or_null(const struct buf *b)
+{
+	return b->n ? val_text(buf_slice(b)) : (struct val){ 0 };
+}
+
+/* Whether the key that an identity stands for is done with: then another may have it. */
+static bool identity_is_free(struct store_handle *h, struct slice identity)
+{
+	char id[KEY_ID_LEN + 1];
+	uint64_t account;
+	struct key k;
+
+	return key_of_identity(h, identity, &account, id, NULL) &&
+	       key_get(h, account, slice_str(id), &k, NULL) && k.state == KEY_REVOKED;
+}
+
+/* In the open transaction: each identity stands for one key. */
+static bool add_certificates(struct store_handle *h, const struct key *k, struct slice list,
+			     struct err *e)
+{
+	struct val row[CERTIFICATE_COLUMNS];
+
+	row[CERTIFICATE_ACCOUNT] = val_int((int64_t)k->account);
+	row[CERTIFICATE_KEY] = val_text(slice_str(k->id));
+	while (list.n) {
+		struct err why = { 0 };
+		struct slice one;
+		bool ok;
+
+		slice_cut(list, ' ', &one, &list);
+		row[CERTIFICATE_IDENTITY] = val_text(one);
+		ok = store_insert(h, &key_certificate_table, row, &why);
+		if (!ok && why.kind == ERR_CONFLICT) {
+			ok = identity_is_free(h, one) &&
+			     store_update(h, &key_certificate_table, row, &why);
+			if (!ok)
+				return err_set(e, why.kind, "%.*s stands for a key already",
+					       SLICE_ARG(one));
+		}
+		if (!ok) {
+			if (e)
+				*e = why;
+			return false;
+		}
+	}
+	return true;
 }
 
 /* Writes a key that is taken apart already, with its index and its trail. */
 static bool add(struct store_handle *h, const struct actor *by, const struct key *k,
-		const struct key_scram *scram, struct err *e)
+		const struct more *more, struct err *e)
 {
+	const struct key_scram *scram = &more->scram;
 	struct val row[KEY_COLUMNS], index[INDEX_COLUMNS];
 	struct account owner;
 	struct buf scopes;
@@ -117,12 +224,16 @@ static bool add(struct store_handle *h, const struct actor *by, const struct key
 	row[KEY_SCRAM_STORED] = val_blob(slice(scram->stored_key, sizeof(scram->stored_key)));
 	row[KEY_SCRAM_SERVER] = val_blob(slice(scram->server_key, sizeof(scram->server_key)));
 	row[KEY_QUEUED] = (struct val){ .type = VAL_NULL };
+	row[KEY_MECHANISMS] = text_or_null(&more->mechanisms);
+	row[KEY_CRAM_MD5] = more->cram.n ? val_blob(buf_slice(&more->cram)) : (struct val){ 0 };
+	row[KEY_CERTIFICATES] = text_or_null(&more->certificates);
 	index[INDEX_KEY] = row[KEY_ID];
 	index[INDEX_ACCOUNT] = row[KEY_ACCOUNT];
 	ok = account_get(h, k->account, &owner, e) && store_insert(h, &key_index_table, index, e);
 	if (!ok && e && e->kind == ERR_CONFLICT)
 		err_set(e, ERR_CONFLICT, "key %s exists already", k->id);
 	ok = ok && store_insert(h, &key_table, row, e) &&
+	     add_certificates(h, k, buf_slice(&more->certificates), e) &&
 	     trail_add(h, k->account, by, k->imported ? S("key.import") : S("key.create"),
 		       slice_str(k->id), e);
 	ok = store_finish(h, ok, e);
@@ -137,12 +248,14 @@ static bool make(struct store_handle *h, const struct actor *by, uint64_t accoun
 	struct key k = { .account = account,
 			 .state = KEY_ACTIVE,
 			 .imported = imported,
+			 .cram_md5 = spec->cram_md5,
 			 .scopes = spec->scopes,
+			 .mechanisms = spec->mechanisms,
 			 .created_ms = by->now_ms,
 			 .expires_ms = spec->expires_ms };
-	unsigned char salt[SCRAM_SALT];
-	struct key_scram scram;
 	struct key_text parts;
+	struct more more;
+	bool ok;
 
 	if (!spec_ok(spec, by->now_ms, e))
 		return false;
@@ -153,12 +266,12 @@ static bool make(struct store_handle *h, const struct actor *by, uint64_t accoun
 	if (spec->name.n)
 		memcpy(k.name, spec->name.p, spec->name.n);
 	key_hash(parts.secret, k.hash);
-	keyring_random(salt, sizeof(salt));
-	key_scram_make(parts.whole, salt, &scram);
-	if (!add(h, by, &k, &scram, e))
-		return false;
-	*ret = k;
-	return true;
+	more_init(&more);
+	ok = make_more(spec, &parts, &more, e) && add(h, by, &k, &more, e);
+	more_done(&more);
+	if (ok)
+		*ret = k;
+	return ok;
 }
 
 bool key_create(struct store_handle *h, const struct actor *by, uint64_t account,
@@ -287,6 +400,49 @@ bool key_scram(struct store_handle *h, uint64_t account, struct slice id, struct
 		s.rounds = (uint32_t)row[KEY_SCRAM_ROUNDS].i;
 		*ret = s;
 	}
+	arena_done(&a);
+	return ok;
+}
+
+bool key_cram_md5(struct store_handle *h, const struct keyring *keyring, uint64_t account,
+		  struct slice id, struct slice challenge, const unsigned char digest[16],
+		  bool *ret_ok, struct err *e)
+{
+	struct val row[KEY_COLUMNS];
+	char purpose[9 + KEY_ID_LEN];
+	struct slice blob = S("");
+	struct err why = { 0 };
+	struct arena a;
+	bool there;
+
+	if (!key_id_shape(id))
+		return absent(id, e);
+	arena_init(&a, ROW_ARENA);
+	there = get_row(h, account, id, &a, row, &why);
+	if (there)
+		blob = row[KEY_CRAM_MD5].s;
+	cram_purpose(id, purpose);
+	*ret_ok = keyring_cram_md5_check(keyring, slice(purpose, sizeof(purpose)), blob, challenge,
+					 digest);
+	arena_done(&a);
+	if (there || why.kind == ERR_ABSENT)
+		return true;
+	if (e)
+		*e = why;
+	return false;
+}
+
+bool key_certificates(struct store_handle *h, uint64_t account, struct slice id, struct buf *out,
+		      struct err *e)
+{
+	struct val row[KEY_COLUMNS];
+	struct arena a;
+	bool ok;
+
+	arena_init(&a, ROW_ARENA);
+	ok = get_row(h, account, id, &a, row, e);
+	if (ok)
+		buf_add(out, row[KEY_CERTIFICATES].s);
 	arena_done(&a);
 	return ok;
 }

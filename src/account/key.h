@@ -8,14 +8,16 @@
  * Stored: SHA-256 over the 43 characters as text (they are never decoded, so one secret has one
  * spelling and an imported one needs no canonical base64), without a salt: 256 random bits cannot
  * be guessed from their hash. Also, made at creation while the key is known, a SCRAM-SHA-256
- * verifier (RFC 5802 3, RFC 7677) with the whole key text as the password. The secret itself is
- * shown once and kept nowhere.
+ * verifier (RFC 5802 3, RFC 7677) with the whole key text as the password; and, only when asked
+ * for, what CRAM-MD5 takes (RFC 2195), sealed. The secret itself is shown once and kept nowhere.
  *
  * An id belongs to one account for ever: a revoked key keeps its row. */
 #ifndef ACCOUNT_KEY_H
 #define ACCOUNT_KEY_H
 
 #include "account/account.h"
+#include "account/certificate.h"
+#include "account/mechanism.h"
 #include "account/scope.h"
 #include "base/secret.h"
 #include "digest/digest.h"
@@ -53,7 +55,9 @@ struct key {
 	char name[KEY_NAME_MAX + 1]; /* a label for people; UTF-8, may be empty */
 	enum key_state state;
 	bool imported;
+	bool cram_md5; /* it can be used with CRAM-MD5 */
 	struct scopes scopes;
+	struct mechanisms mechanisms; /* it is limited to */
 	uint64_t created_ms;
 	uint64_t expires_ms; /* Unix time from which it is refused; 0: never */
 	uint64_t revoked_ms; /* 0: not */
@@ -68,12 +72,19 @@ struct key_scram {
 	unsigned char stored_key[DIGEST_SHA256], server_key[DIGEST_SHA256];
 };
 
+struct keyring;
+
 const char *key_state_name(enum key_state);
 
 struct key_spec {
 	struct slice name; /* 0..KEY_NAME_MAX bytes, no control bytes */
 	struct scopes scopes;
 	uint64_t expires_ms; /* 0: never; else later than the actor's now_ms */
+	struct mechanisms mechanisms;
+	bool cram_md5;
+	const struct keyring *keyring;    /* needed with cram_md5 */
+	const struct slice *certificates; /* key_identity() texts that stand for the key */
+	size_t n_certificates;
 };
 
 /* Functions that change something run one write transaction of their own (none may be open). */
@@ -109,6 +120,14 @@ bool key_get(struct store_handle *, uint64_t account, struct slice id, struct ke
 	     struct err *e);
 bool key_scram(struct store_handle *, uint64_t account, struct slice id, struct key_scram *ret,
 	       struct err *e);
+/* Whether digest (16 bytes) is what CRAM-MD5 demands for the challenge; *ret_ok is false for a key
+ * without it. False: the lookup failed. One lookup and one comparison, found or not. */
+bool key_cram_md5(struct store_handle *, const struct keyring *, uint64_t account, struct slice id,
+		  struct slice challenge, const unsigned char digest[16], bool *ret_ok,
+		  struct err *e);
+/* Appends the identities of certificates that stand for the key, one space between. */
+bool key_certificates(struct store_handle *, uint64_t account, struct slice id, struct buf *out,
+		      struct err *e);
 /* Of one account, by id. after: the last id seen, or empty. The array lives in the arena. */
 bool key_list(struct store_handle *, uint64_t account, struct slice after, size_t limit,
 	      struct arena *, struct key **ret, size_t *ret_n, struct err *e);

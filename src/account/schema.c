@@ -33,6 +33,14 @@ static const struct column key_columns[KEY_COLUMNS] = {
 	[KEY_SCRAM_STORED] = { "scram_stored", VAL_BLOB, false },
 	[KEY_SCRAM_SERVER] = { "scram_server", VAL_BLOB, false },
 	[KEY_QUEUED]       = { "queued",       VAL_TEXT, true },
+	[KEY_MECHANISMS]   = { "mechanisms",   VAL_TEXT, true },
+	[KEY_CRAM_MD5]     = { "cram_md5",     VAL_BLOB, true },
+	[KEY_CERTIFICATES] = { "certificates", VAL_TEXT, true },
+};
+static const struct column certificate_columns[CERTIFICATE_COLUMNS] = {
+	[CERTIFICATE_IDENTITY] = { "identity", VAL_TEXT, false },
+	[CERTIFICATE_ACCOUNT]  = { "account",  VAL_INT,  false },
+	[CERTIFICATE_KEY]      = { "key_id",   VAL_TEXT, false },
 };
 static const struct column index_columns[INDEX_COLUMNS] = {
 	[INDEX_KEY]        = { "key_id",     VAL_TEXT, false },
@@ -51,6 +59,7 @@ const struct table account_table      = { "account",      account_columns, ACCOU
 const struct table account_name_table = { "account_name", name_columns,    NAME_COLUMNS,    1 };
 const struct table key_table          = { "key",          key_columns,     KEY_COLUMNS,     2 };
 const struct table key_index_table    = { "key_index",    index_columns,   INDEX_COLUMNS,   1 };
+const struct table key_certificate_table = { "key_certificate", certificate_columns, CERTIFICATE_COLUMNS, 1 };
 const struct table trail_table        = { "trail",        trail_columns,   TRAIL_COLUMNS,   3 };
 
 /* As they were. */
@@ -70,8 +79,16 @@ static const struct change version_2[] = {
 	{ CHANGE_ADD_COLUMN, &account_table, { "queued",   VAL_TEXT, true } },
 	{ CHANGE_ADD_COLUMN, &key_table,     { "queued",   VAL_TEXT, true } },
 };
+/* How a key may log in, beside its secret. */
+static const struct change version_3[] = {
+	{ CHANGE_ADD_COLUMN, &key_table, { "mechanisms",   VAL_TEXT, true } },
+	{ CHANGE_ADD_COLUMN, &key_table, { "cram_md5",     VAL_BLOB, true } },
+	{ CHANGE_ADD_COLUMN, &key_table, { "certificates", VAL_TEXT, true } },
+	{ CHANGE_CREATE_TABLE, &key_certificate_table, { 0 } },
+};
 // clang-format on
 
 static const struct schema_version versions[] = { { version_1, LEN(version_1) },
-						  { version_2, LEN(version_2) } };
+						  { version_2, LEN(version_2) },
+						  { version_3, LEN(version_3) } };
 const struct schema account_schema = { "account", versions, LEN(versions) };

@@ -30,5 +30,6 @@ void assert_trail(struct fix *f, uint64_t account, uint64_t from_ms, const char 
 	} while (0)
 
 int key_tests(void);
+int key_means_tests(void);
 
 #endif
