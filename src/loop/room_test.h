@@ -7,6 +7,7 @@ int test_work(void);
 int test_listener(void);
 int test_stream(void);
 int test_tls(void);
+int test_tls_peer(void);
 int test_tls_sni(void);
 
 #endif

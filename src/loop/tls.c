@@ -252,6 +252,10 @@ struct tls_server *tls_server_new(const struct tls_server_conf *conf, struct err
 		return NULL;
 	}
 	SSL_CTX_set_alpn_select_cb(t->ctx, on_alpn, t);
+	if (conf->ask_certificate && !tls_peer_ask(t->ctx, conf->client_ca, e)) {
+		tls_server_free(t);
+		return NULL;
+	}
 	return t;
 }
 

@@ -5,7 +5,8 @@
  *
  * A server context belongs to one listener: session tickets are sealed with keys of its own that
  * rotate, so a session of one listener is not resumed at another. No renegotiation, no early data,
- * no compression, no client-certificate request. A peer that offers ALPN and not our protocol is
+ * no compression; a client certificate only where it is asked for, and there no resumption: each
+ * connection proves it anew. A peer that offers ALPN and not our protocol is
  * refused (ALPACA). Connections keep what they need alive: a context may be freed while they
  * live. */
 #ifndef LOOP_TLS_H
@@ -22,6 +23,8 @@ struct tls_server_conf {
 	struct tls_certs *certs;   /* held */
 	struct slice alpn;         /* "smtp"; empty: any offer is ignored */
 	uint64_t ticket_rotate_ms; /* a ticket is good for one to two of these; 0: 12 hours */
+	bool ask_certificate;      /* of the client; it may have none, or one that nobody trusts */
+	struct slice client_ca;    /* PEM, whose certificates' names count; empty: nobody's */
 };
 
 struct tls_server *tls_server_new(const struct tls_server_conf *, struct err *e);

@@ -17,6 +17,11 @@ bool tls_error(struct err *e, const char *what);
 /* A path for the library. */
 bool tls_path(struct slice, char path[4096], struct err *e);
 
+/* -- tls_peer.c -- */
+
+/* Certificates are asked for, and taken whatever they are worth. */
+bool tls_peer_ask(SSL_CTX *, struct slice client_ca, struct err *e);
+
 /* -- tls_certs.c -- */
 
 /* The name the client asks for; empty: none. */
