@@ -98,13 +98,16 @@ bool api_account_release(struct api_run *r, struct err *e)
 
 /* -- keys -- */
 
-static void show_key(struct api_run *r, const struct key *k, struct slice text)
+static void show_key(struct api_run *r, const struct key *k, struct slice text,
+		     struct slice certificates)
 {
 	struct json_out *j = &r->out;
-	struct buf scopes;
+	struct buf scopes, mechanisms;
 
 	buf_init(&scopes, 4096);
+	buf_init(&mechanisms, 256);
 	scopes_text(k->scopes, &scopes);
+	mechanisms_text(k->mechanisms, &mechanisms);
 	json_open(j);
 	json_kstr(j, "id", slice_str(k->id));
 	if (text.n)
@@ -114,18 +117,74 @@ static void show_key(struct api_run *r, const struct key *k, struct slice text)
 	json_kstr(j, "state", slice_str(key_rule(key_standing(k, r->actor.now_ms))->state));
 	json_kstr(j, "queued", slice_str(queued_name(key_queued(k, r->actor.now_ms))));
 	json_kstr(j, "scopes", buf_slice(&scopes));
+	json_kstr(j, "mechanisms", buf_slice(&mechanisms)); /* empty: any */
+	json_kbool(j, "cram_md5", k->cram_md5);
 	json_kbool(j, "imported", k->imported);
 	json_ktime(j, "created", k->created_ms);
 	json_ktime(j, "expires", k->expires_ms);
 	json_ktime(j, "revoked", k->revoked_ms);
+	if (certificates.n)
+		json_kstr(j, "certificates", certificates);
 	json_close(j);
 	buf_done(&scopes);
+	buf_done(&mechanisms);
+}
+
+/* One key, with what its certificates are known by. */
+static bool show_one(struct api_run *r, const struct key *k, struct slice text, struct err *e)
+{
+	struct buf certificates;
+	bool ok;
+
+	buf_init(&certificates, KEY_IDENTITIES_MAX * (KEY_IDENTITY_MAX + 1));
+	ok = key_certificates(r->call->ctx->store, k->account, slice_str(k->id), &certificates, e);
+	if (ok)
+		show_key(r, k, text, buf_slice(&certificates));
+	buf_done(&certificates);
+	return ok;
+}
+
+/* A list of texts; NULL: "name" is not one. */
+static const struct slice *texts(struct api_run *r, const char *name, size_t *ret_n, struct err *e)
+{
+	const struct json *list = json_get(r->body, name);
+	size_t n = json_length(list);
+	struct slice *at = ARENA_ARRAY(&r->arena, struct slice, n + 1);
+
+	if (!at) {
+		err_set(e, ERR_LATER, "out of memory");
+		return NULL;
+	}
+	for (size_t i = 0; i < n; i++)
+		if (!json_as_text(json_at(list, i), &at[i])) {
+			err_set(e, ERR_INPUT, "\"%s\" is not a list of texts", name);
+			return NULL;
+		}
+	*ret_n = n;
+	return at;
+}
+
+/* How the key may log in. */
+static bool read_means(struct api_run *r, struct key_spec *spec, struct err *e)
+{
+	size_t n;
+	const struct slice *names = texts(r, "mechanisms", &n, e);
+
+	if (!names)
+		return false;
+	for (size_t i = 0; i < n; i++)
+		if (!mechanisms_add(&spec->mechanisms, names[i], e))
+			return false;
+	spec->keyring = r->call->ctx->keyring;
+	spec->certificates = texts(r, "certificates", &spec->n_certificates, e);
+	return spec->certificates && json_want_bool(r->body, "cram_md5", &spec->cram_md5, e);
 }
 
 static bool read_spec(struct api_run *r, struct key_spec *spec, struct err *e)
 {
-	const struct json *scopes = json_get(r->body, "scopes");
+	const struct slice *scopes;
 	uint64_t seconds = 0;
+	size_t n;
 
 	if (!json_want_text(r->body, "name", false, &spec->name, e) ||
 	    !json_want_number(r->body, "expires", false, &seconds, e))
@@ -134,19 +193,15 @@ static bool read_spec(struct api_run *r, struct key_spec *spec, struct err *e)
 		return err_set(e, ERR_INPUT, "\"expires\" is more than a hundred years");
 	if (seconds)
 		spec->expires_ms = r->actor.now_ms + seconds * 1000;
-	if (!json_length(scopes)) {
+	scopes = texts(r, "scopes", &n, e);
+	if (!scopes)
+		return false;
+	if (!n)
 		spec->scopes = scopes_default();
-		return true;
-	}
-	for (size_t i = 0; i < json_length(scopes); i++) {
-		struct slice name;
-
-		if (!json_as_text(json_at(scopes, i), &name))
-			return err_set(e, ERR_INPUT, "\"scopes\" is not a list of texts");
-		if (!scopes_add(&spec->scopes, name, e))
+	for (size_t i = 0; i < n; i++)
+		if (!scopes_add(&spec->scopes, scopes[i], e))
 			return false;
-	}
-	return true;
+	return read_means(r, spec, e);
 }
 
 bool api_key_create(struct api_run *r, struct err *e)
@@ -168,7 +223,7 @@ bool api_key_create(struct api_run *r, struct err *e)
 		ok = key_create(r->call->ctx->store, &r->actor, a.id, &spec, &text, &k, e);
 	if (ok) {
 		r->status = 201;
-		show_key(r, &k, buf_slice(&text));
+		ok = show_one(r, &k, buf_slice(&text), e);
 	}
 	buf_wipe(&text);
 	return ok;
@@ -188,7 +243,7 @@ bool api_key_list(struct api_run *r, struct err *e)
 	json_key(&r->out, "keys");
 	json_open_list(&r->out);
 	for (size_t i = 0; i < n; i++)
-		show_key(r, &k[i], S(""));
+		show_key(r, &k[i], S(""), S(""));
 	json_close_list(&r->out);
 	json_close(&r->out);
 	return true;
@@ -198,10 +253,7 @@ bool api_key_show(struct api_run *r, struct err *e)
 {
 	struct key k;
 
-	if (!key_find(r->call->ctx->store, r->arg, &k, e))
-		return false;
-	show_key(r, &k, S(""));
-	return true;
+	return key_find(r->call->ctx->store, r->arg, &k, e) && show_one(r, &k, S(""), e);
 }
 
 bool api_key_revoke(struct api_run *r, struct err *e)

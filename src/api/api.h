@@ -65,8 +65,11 @@ struct api_doors {
 	void (*wake)(void *arg, const struct slice *dests, size_t n);
 };
 
+struct keyring;
+
 /* What a call may use. */
 struct api_context {
+	const struct keyring *keyring;
 	struct store_handle *store;
 	const struct spool_backend *spool_backend;
 	struct spool *spool;

@@ -62,9 +62,10 @@ static bool name_of(const struct auth_known *k, const struct auth_attempt *a,
 {
 	char text[INPUTS_MAX];
 	size_t n = 0;
-	bool ok = add(text, &n, a->mechanism) && add(text, &n, a->username) &&
-		  add(text, &n, a->authzid) && add(text, &n, a->password.bytes) &&
-		  add(text, &n, a->client);
+	/* Only a password is the same the next time. */
+	bool ok = a->by == AUTH_BY_PASSWORD && add(text, &n, a->mechanism) &&
+		  add(text, &n, a->username) && add(text, &n, a->authzid) &&
+		  add(text, &n, a->password.bytes) && add(text, &n, a->client);
 
 	if (ok)
 		digest_hmac_sha256(slice(k->key, sizeof k->key), slice(text, n), name);

@@ -4,7 +4,9 @@
  * keyed digest of every input of the decision (mechanism, both identities, password, client), so
  * nobody is let in by another's login, and it counts only while the store is at the generation of
  * the lookup and the key has not expired: a revocation ends it as it ends a session at its next
- * MAIL. A failure is never kept; it costs its lookups each time.
+ * MAIL. A failure is never kept; it costs its lookups each time. Neither is what rests on anything
+ * but a password: a proof is another one each time, and what a token or a certificate is worth is
+ * not the store's to say.
  *
  * One thread's own: no locks. What is held is no secret, nor can one be told from it. */
 #ifndef AUTH_KNOWN_H

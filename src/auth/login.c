@@ -1,30 +1,22 @@
 /* auth/login.c -- see login.h. */
 #include "auth/login.h"
 
+#include "auth/login_impl.h"
 #include "base/must.h"
 
-/* What a check of the rows found: all of it is gathered before anything is judged. */
-struct found {
-	bool key_there, account_there;
-	struct key key;
-	struct account account;
-};
-
-static bool refuse(struct auth_finding *f, enum auth_reason r, struct err *e)
+bool auth_refuse(struct auth_finding *f, enum auth_reason r, struct err *e)
 {
 	f->reason = r;
 	return err_set(e, ERR_DENIED, "login: %s", auth_reason_name(r));
 }
 
-/* The store's own error stays in *e. */
-static bool down(struct auth_finding *f)
+bool auth_down(struct auth_finding *f)
 {
 	f->reason = REASON_STORE_DOWN;
 	return false;
 }
 
-/* True when the lookup answered, be it that nothing is there. */
-static bool there(bool got, const struct err *why, bool *ret_there, struct err *e)
+bool auth_there(bool got, const struct err *why, bool *ret_there, struct err *e)
 {
 	*ret_there = got;
 	if (got || why->kind == ERR_ABSENT)
@@ -35,7 +27,7 @@ static bool there(bool got, const struct err *why, bool *ret_there, struct err *
 }
 
 /* A key that may still be used: the part that a login and an open session share. */
-static enum auth_reason judge(const struct found *f, uint64_t now_ms)
+static enum auth_reason judge(const struct auth_rows *f, uint64_t now_ms)
 {
 	switch (key_standing(&f->key, now_ms)) {
 	case STANDING_ACTIVE: break;
@@ -61,18 +53,37 @@ static void fill(const struct key *k, uint64_t generation, struct principal *ret
 	memcpy(ret->key_id, k->id, sizeof(ret->key_id));
 }
 
-/* Three lookups, whatever they find. */
-static bool look_up(struct store_handle *h, struct slice id, struct found *f, struct err *e)
+bool auth_look_up(struct store_handle *h, struct slice id, struct auth_rows *f, struct err *e)
 {
 	struct err why = { 0 };
-	bool ok;
 
-	if (!store_begin(h, STORE_READ, e))
-		return false;
-	ok = there(key_find(h, id, &f->key, &why), &why, &f->key_there, e) &&
-	     there(account_get(h, f->key_there ? f->key.account : 0, &f->account, &why), &why,
-		   &f->account_there, e);
-	return store_finish(h, ok, e);
+	return auth_there(key_find(h, id, &f->key, &why), &why, &f->key_there, e) &&
+	       auth_there(account_get(h, f->key_there ? f->key.account : 0, &f->account, &why),
+			  &why, &f->account_there, e);
+}
+
+static bool look_up(struct store_handle *h, struct slice id, struct auth_rows *f, struct err *e)
+{
+	return store_begin(h, STORE_READ, e) && store_finish(h, auth_look_up(h, id, f, e), e);
+}
+
+bool auth_admit(const struct auth_attempt *at, const struct auth_rows *rows, uint64_t generation,
+		struct principal *ret, struct auth_finding *f, struct err *e)
+{
+	enum auth_reason r;
+
+	/* RFC 4616 2: a key acts for itself; under any other name it must not seem to. */
+	if (at->authzid.n && !slice_eq(at->authzid, S("apikey")) &&
+	    !slice_eq(at->authzid, slice_str(rows->key.id)))
+		return auth_refuse(f, REASON_OTHER_IDENTITY, e);
+	r = judge(rows, at->now_ms);
+	if (r == REASON_OK && !mechanisms_allow(rows->key.mechanisms, at->mechanism))
+		r = REASON_MECHANISM;
+	if (r != REASON_OK)
+		return auth_refuse(f, r, e);
+	f->reason = REASON_OK;
+	fill(&rows->key, generation, ret);
+	return true;
 }
 
 /* What the user name alone says; REASON_OK when the key decides. */
@@ -83,18 +94,17 @@ static enum auth_reason judge_username(struct slice name)
 	return slice_eq(name, S("apikey")) || key_id_shape(name) ? REASON_OK : REASON_BAD_USERNAME;
 }
 
-bool auth_login(struct store_handle *h, const struct auth_attempt *at, struct principal *ret,
-		struct auth_finding *f, struct err *e)
+static bool by_password(struct store_handle *h, const struct auth_attempt *at,
+			struct principal *ret, struct auth_finding *f, struct err *e)
 {
 	uint64_t generation = store_generation(store_of(h));
 	unsigned char hash[DIGEST_SHA256];
-	struct found found = { 0 };
+	struct auth_rows found = { 0 };
 	enum key_verdict verdict;
 	struct key_text key;
 	enum auth_reason r;
 	bool shaped, same;
 
-	*f = (struct auth_finding){ .reason = REASON_STORE_DOWN };
 	shaped = key_parse(at->password, &key);
 	if (shaped)
 		memcpy(f->key_id, key.id.p, key.id.n);
@@ -102,9 +112,9 @@ bool auth_login(struct store_handle *h, const struct auth_attempt *at, struct pr
 	if (r == REASON_OK && !shaped)
 		r = REASON_BAD_KEY_SHAPE;
 	if (r != REASON_OK)
-		return refuse(f, r, e);
+		return auth_refuse(f, r, e);
 	if (!look_up(h, key.id, &found, e))
-		return down(f);
+		return auth_down(f);
 
 	/* Without a key the comparison is with zeros; with one, the verdict on its id is not asked:
 	 * the same work for all. */
@@ -115,21 +125,27 @@ bool auth_login(struct store_handle *h, const struct auth_attempt *at, struct pr
 	digest_wipe(hash, sizeof(hash));
 	f->account = found.key_there ? found.key.account : 0;
 	if (!found.key_there)
-		return refuse(
+		return auth_refuse(
 		    f, verdict == KEY_PLAUSIBLE ? REASON_UNKNOWN_KEY : REASON_MISTYPED_KEY, e);
 	if (!same)
-		return refuse(f, REASON_WRONG_SECRET, e);
+		return auth_refuse(f, REASON_WRONG_SECRET, e);
 	if (key_id_shape(at->username) && !slice_eq(at->username, key.id))
-		return refuse(f, REASON_USERNAME_KEY_MISMATCH, e);
-	/* RFC 4616 2: a key acts for itself; under any other name it must not seem to. */
-	if (at->authzid.n && !slice_eq(at->authzid, S("apikey")) && !slice_eq(at->authzid, key.id))
-		return refuse(f, REASON_OTHER_IDENTITY, e);
-	r = judge(&found, at->now_ms);
-	if (r != REASON_OK)
-		return refuse(f, r, e);
-	f->reason = REASON_OK;
-	fill(&found.key, generation, ret);
-	return true;
+		return auth_refuse(f, REASON_USERNAME_KEY_MISMATCH, e);
+	return auth_admit(at, &found, generation, ret, f, e);
+}
+
+bool auth_login(struct store_handle *h, const struct auth_attempt *at, struct principal *ret,
+		struct auth_finding *f, struct err *e)
+{
+	*f = (struct auth_finding){ .reason = REASON_STORE_DOWN };
+	switch (at->by) {
+	case AUTH_BY_PASSWORD: return by_password(h, at, ret, f, e);
+	case AUTH_BY_PROOF:
+	case AUTH_BY_CRAM_MD5: return auth_by_exchange(h, at, ret, f, e);
+	case AUTH_BY_CERTIFICATE: return auth_by_certificate(h, at, ret, f, e);
+	case AUTH_BY_TOKEN: return auth_by_token(h, at, ret, f, e);
+	}
+	return auth_refuse(f, REASON_BAD_USERNAME, e);
 }
 
 bool auth_recheck(struct store_handle *h, const struct principal *old, uint64_t now_ms,
@@ -137,7 +153,7 @@ bool auth_recheck(struct store_handle *h, const struct principal *old, uint64_t 
 {
 	uint64_t generation = store_generation(store_of(h));
 	struct slice id = slice(old->key_id, KEY_ID_LEN);
-	struct found found = { 0 };
+	struct auth_rows found = { 0 };
 	struct err why = { 0 };
 	enum auth_reason r;
 	bool ok;
@@ -145,15 +161,16 @@ bool auth_recheck(struct store_handle *h, const struct principal *old, uint64_t 
 	*f = (struct auth_finding){ .reason = REASON_STORE_DOWN, .account = old->account };
 	memcpy(f->key_id, old->key_id, sizeof(f->key_id));
 	if (!store_begin(h, STORE_READ, e))
-		return down(f);
-	ok = there(key_get(h, old->account, id, &found.key, &why), &why, &found.key_there, e) &&
-	     there(account_get(h, old->account, &found.account, &why), &why, &found.account_there,
-		   e);
+		return auth_down(f);
+	ok =
+	    auth_there(key_get(h, old->account, id, &found.key, &why), &why, &found.key_there, e) &&
+	    auth_there(account_get(h, old->account, &found.account, &why), &why,
+		       &found.account_there, e);
 	if (!store_finish(h, ok, e))
-		return down(f);
+		return auth_down(f);
 	r = found.key_there ? judge(&found, now_ms) : REASON_UNKNOWN_KEY;
 	if (r != REASON_OK)
-		return refuse(f, r, e);
+		return auth_refuse(f, r, e);
 	f->reason = REASON_OK;
 	fill(&found.key, generation, ret);
 	return true;

@@ -1,30 +1,12 @@
 /* auth/login.h -- the one decision "who is this, and may they send".
  *
- * Both doors ask here. The reason goes to the log and to the owner, never to the client; the
- * client gets an answer, of which there are five. An unknown id and a wrong secret cost the same:
- * the same lookups, one hash, one comparison. */
+ * Both doors ask here, whatever the mechanism was. The reason goes to the log and to the owner,
+ * never to the client; the client gets an answer, of which there are five. An unknown id and a
+ * wrong secret cost the same: the same lookups, one hash, one comparison. */
 #ifndef AUTH_LOGIN_H
 #define AUTH_LOGIN_H
 
 #include "account/key.h"
-
-struct auth_attempt {
-	struct slice mechanism; /* "PLAIN": for the record only */
-	struct slice username;  /* the authentication identity as sent */
-	struct slice authzid;   /* RFC 4616 2: who to act as; empty: the same */
-	struct secret password;
-	struct slice client; /* address of the peer as text: for the record only */
-	uint64_t now_ms;     /* Unix time */
-};
-
-/* Who a session speaks for. A plain value, copied freely. */
-struct principal {
-	uint64_t account;
-	char key_id[KEY_ID_LEN + 1];
-	struct scopes scopes;
-	uint64_t expires_ms; /* 0: never */
-	uint64_t generation; /* of the store, read before the rows were */
-};
 
 enum auth_reason {
 	REASON_OK,
@@ -36,6 +18,16 @@ enum auth_reason {
 	REASON_WRONG_SECRET,          /* the id exists, the secret is another */
 	REASON_USERNAME_KEY_MISMATCH, /* user name is a key id, but not this key's */
 	REASON_OTHER_IDENTITY,        /* wants to act as somebody who is not this key */
+	REASON_NOT_A_KEY_ID,          /* SCRAM, CRAM-MD5: the user name has to be one */
+	REASON_BINDING,               /* SCRAM: another TLS connection than ours */
+	REASON_BINDING_TYPE,          /* SCRAM: a channel binding that we do not have */
+	REASON_DOWNGRADE,             /* SCRAM: the client was told that we cannot bind */
+	REASON_BAD_NONCE,             /* SCRAM: not this exchange's */
+	REASON_NO_CRAM_MD5,           /* the key was not made for it */
+	REASON_NO_ISSUER,             /* nobody here can judge a token */
+	REASON_UNKNOWN_CERTIFICATE,   /* no key is known by it */
+	REASON_AMBIGUOUS_CERTIFICATE, /* several keys are, and none was named */
+	REASON_MECHANISM,             /* the key is limited to others */
 	REASON_REVOKED,
 	REASON_EXPIRED,
 	REASON_ACCOUNT_HELD,
@@ -43,6 +35,44 @@ enum auth_reason {
 	REASON_SCOPE_MISSING, /* the key lacks mail.send */
 	REASON_STORE_DOWN,    /* nothing is known; err says why */
 	REASON_COUNT
+};
+
+struct keyring;
+
+/* What an attempt rests on. */
+enum auth_by {
+	AUTH_BY_PASSWORD,    /* password: a whole key */
+	AUTH_BY_PROOF,       /* an exchange over an auth_verifier(): fault says how it went */
+	AUTH_BY_CRAM_MD5,    /* digest: the answer to challenge */
+	AUTH_BY_TOKEN,       /* password: a bearer token; username: whom it is claimed to be for */
+	AUTH_BY_CERTIFICATE, /* identities */
+};
+
+struct auth_attempt {
+	struct slice mechanism; /* "PLAIN": a key may be limited to some */
+	struct slice username;  /* the authentication identity as sent */
+	struct slice authzid;   /* RFC 4616 2: who to act as; empty: the same */
+	enum auth_by by;
+	struct secret password;
+	enum auth_reason fault; /* of the proof; REASON_OK: the secret is there */
+	struct slice challenge;
+	const unsigned char *digest;   /* 16 bytes */
+	const struct keyring *keyring; /* CRAM-MD5 */
+	/* What the client's certificate is known by, as in certificate.h; names from a
+	 * trusted CA only. */
+	const struct slice *identities;
+	size_t n_identities;
+	struct slice client; /* address of the peer as text: for the record only */
+	uint64_t now_ms;     /* Unix time */
+};
+
+/* Who a session speaks for. A plain value, copied freely. */
+struct principal {
+	uint64_t account;
+	char key_id[KEY_ID_LEN + 1];
+	struct scopes scopes;
+	uint64_t expires_ms; /* 0: never */
+	uint64_t generation; /* of the store, read before the rows were */
 };
 
 /* What may be logged of an attempt, whatever came of it. */
@@ -60,6 +90,17 @@ const char *auth_reason_name(enum auth_reason);
  * be open on the handle. */
 bool auth_login(struct store_handle *, const struct auth_attempt *, struct principal *ret,
 		struct auth_finding *ret_finding, struct err *e);
+
+/* What SCRAM needs of the key that the user name is the id of. For every other name one is made up
+ * from the name and a secret of the installation: always the same, and nothing proves it. Same
+ * lookups and hashes for all. False: the store does not answer. */
+#define AUTH_SECRET 32
+struct auth_verifier {
+	struct key_scram scram;
+	bool nobodys;
+};
+bool auth_verifier(struct store_handle *, const unsigned char secret[AUTH_SECRET],
+		   struct slice username, struct auth_verifier *ret, struct err *e);
 
 /* Whether what is held of p may have changed: then auth_recheck() decides before the next
  * transaction begins. Cheap, for every MAIL. */

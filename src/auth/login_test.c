@@ -518,5 +518,6 @@ int main(void)
 		cmocka_unit_test(test_texts),
 	};
 
-	return cmocka_run_group_tests(tests, NULL, NULL) + authlog_tests() + gate_tests();
+	return cmocka_run_group_tests(tests, NULL, NULL) + authlog_tests() + gate_tests() +
+	       means_tests();
 }

@@ -4,5 +4,6 @@
 
 int authlog_tests(void);
 int gate_tests(void);
+int means_tests(void);
 
 #endif

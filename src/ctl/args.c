@@ -4,7 +4,7 @@
 
 #include <stdio.h>
 
-enum opt_kind { OPT_TEXT, OPT_FLAG, OPT_SCOPE };
+enum opt_kind { OPT_TEXT, OPT_FLAG, OPT_SCOPE, OPT_CERTIFICATE };
 
 /* clang-format off */
 static const struct opt {
@@ -25,6 +25,9 @@ static const struct opt {
 	TEXT("name",       name,       "LABEL",   "a label for the key"),
 	{ S("scope"), OPT_SCOPE, 0,    "SCOPE",   "a scope of the key; may be repeated (default: mail.send)" },
 	TEXT("expires",    expires,    "SECONDS", "the key ends after so many seconds"),
+	TEXT("mechanisms", mechanisms, "LIST",    "the key may log in by these alone, with commas between"),
+	FLAG("cram-md5",   cram_md5,              "the key can be used with CRAM-MD5: what that takes is kept, sealed"),
+	{ S("certificate"), OPT_CERTIFICATE, 0, "ID", "a client certificate that stands for the key: spki:HEX, dns:NAME, email:ADDRESS, uri:URI; may be repeated" },
 	FLAG("import",     import_key,            "read an existing key from standard input"),
 	FLAG("verified",   verified,              "the domain is known to be the account's"),
 	FLAG("subdomains", subdomains,            "names below the domain, too"),
@@ -140,6 +143,12 @@ static bool set_option(const struct opt *o, struct slice value, struct ctl_args 
 		if (args->n_scopes == COUNT(args->scopes))
 			return err_set(e, ERR_INPUT, "more than %zu scopes", COUNT(args->scopes));
 		args->scopes[args->n_scopes++] = value;
+		return true;
+	case OPT_CERTIFICATE:
+		if (args->n_certificates == COUNT(args->certificates))
+			return err_set(e, ERR_INPUT, "more than %zu certificates",
+				       COUNT(args->certificates));
+		args->certificates[args->n_certificates++] = value;
 		return true;
 	}
 	return false;

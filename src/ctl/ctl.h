@@ -34,7 +34,10 @@ struct ctl_args {
 	    key, result, reason, seconds, site, older, queued, after;
 	struct slice scopes[32];
 	size_t n_scopes;
-	bool json, verified, subdomains, import_key, demo, secrets, deliver, follow, all;
+	struct slice certificates[16];
+	size_t n_certificates;
+	struct slice mechanisms; /* commas between */
+	bool cram_md5, json, verified, subdomains, import_key, demo, secrets, deliver, follow, all;
 };
 
 /* argv behind the program's name. On success *ret_command is the command's name ("account add")

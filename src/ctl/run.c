@@ -4,6 +4,7 @@
 #include "base/jsonout.h"
 #include "base/secret.h"
 #include "ctl/authlog.h"
+#include "ctl/key.h"
 #include "fetch/fetch.h"
 #include "http/json.h"
 #include "ops/conf.h"
@@ -134,20 +135,6 @@ static bool account_close(const struct ctl_args *a, struct request *r, struct er
 	return true;
 }
 
-/* A key that exists elsewhere comes by standard input: the command line is for all to see. */
-static bool read_import(struct json_out *j, struct err *e)
-{
-	char line[256];
-	bool ok = fgets(line, sizeof line, stdin);
-
-	if (ok) {
-		line[strcspn(line, "\r\n")] = '\0';
-		json_kstr(j, "import", slice_str(line));
-	}
-	explicit_bzero(line, sizeof line);
-	return ok || err_set(e, ERR_INPUT, "no key on standard input");
-}
-
 static bool key_create(const struct ctl_args *a, struct request *r, struct err *e)
 {
 	uint64_t seconds = 0;
@@ -157,21 +144,7 @@ static bool key_create(const struct ctl_args *a, struct request *r, struct err *
 	if (a->expires.n && !slice_u64(a->expires, &seconds))
 		return err_set(e, ERR_INPUT, "--expires needs a number of seconds");
 	path(r, "POST", "/control/keys", S(""), "");
-	json_open(&r->json);
-	json_kstr(&r->json, "account", a->account);
-	if (a->name.n)
-		json_kstr(&r->json, "name", a->name);
-	if (seconds)
-		json_knum(&r->json, "expires", seconds);
-	json_key(&r->json, "scopes");
-	json_open_list(&r->json);
-	for (size_t i = 0; i < a->n_scopes; i++)
-		json_str(&r->json, a->scopes[i]);
-	json_close_list(&r->json);
-	if (a->import_key && !read_import(&r->json, e))
-		return false;
-	json_close(&r->json);
-	return true;
+	return ctl_key_spec(a, seconds, &r->json, e);
 }
 
 static bool key_list(const struct ctl_args *a, struct request *r, struct err *e)

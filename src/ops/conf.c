@@ -116,6 +116,9 @@ static bool check_value(const struct conf_option *o, struct slice value, struct 
 	case CONF_STRINGS:
 		if (has_control(value))
 			return err_set(e, ERR_INPUT, "control characters are not allowed");
+		if (o->choices && !in_choices(o->choices, value))
+			return err_set(e, ERR_INPUT, "\"%.*s\" is not one of: %s", SLICE_ARG(value),
+				       o->choices);
 		return value.n || err_set(e, ERR_INPUT, "an empty value in the list");
 	case CONF_ADDRESSES: return conf_address(value, address, e);
 	case CONF_NETWORKS:
@@ -250,17 +253,31 @@ static struct slice keep(struct arena *a, const struct conf_option *o, const cha
 	return arena_dup(a, slice_str(value));
 }
 
-/* A list with a default has one of one value. "{}" is no default but a list of nothing. */
+/* The words of a default. */
+static size_t split(struct arena *a, const char *standard, struct slice *at, size_t max)
+{
+	struct slice left = slice_str(standard), word;
+	size_t n = 0;
+
+	while (left.n && n < max) {
+		slice_cut(left, ' ', &word, &left);
+		at[n++] = arena_dup(a, word);
+	}
+	return n;
+}
+
+/* A list's default has its values with spaces between. "{}" is no default but a list of nothing. */
 static void fill_list(struct arena *a, const struct conf_option *o, cfg_t *cfg, void *field)
 {
 	size_t n = cfg_size(cfg, o->name);
 	bool standard = o->standard[0] && !(cfg_getopt(cfg, o->name)->flags & CFGF_MODIFIED);
-	struct slice *at = ARENA_ARRAY(a, struct slice, n + 1);
-	struct conf_list list = { at, standard ? 1 : n };
+	size_t max = standard ? strlen(o->standard) : n;
+	struct slice *at = ARENA_ARRAY(a, struct slice, max + 1);
+	struct conf_list list = { at, n };
 
 	if (at && standard)
-		at[0] = arena_dup(a, slice_str(o->standard));
-	for (size_t i = 0; at && i < n; i++)
+		list.n = split(a, o->standard, at, max);
+	for (size_t i = 0; at && !standard && i < n; i++)
 		at[i] = keep(a, o, cfg_getnstr(cfg, o->name, (unsigned)i));
 	memcpy(field, &list, sizeof list);
 }
@@ -351,6 +368,8 @@ static bool fill_listeners(struct holder *h, cfg_t *cfg, struct err *e)
 		at[i].name = arena_dup(&h->arena, slice_str(cfg_title(sec)));
 		if (!at[i].address.n)
 			return complain(sec, "listener: address is missing");
+		if (!at[i].mechanisms.n)
+			return complain(sec, "listener: nobody can log in without mechanisms");
 		for (size_t a = 0; a < at[i].address.n; a++)
 			if (!address_is_new(at, i, a, sec))
 				return false;

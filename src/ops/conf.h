@@ -19,6 +19,8 @@ struct conf_listener {
 	struct conf_list address;
 	struct slice tls;       /* "starttls" or "implicit" */
 	struct conf_list proxy; /* peers that must send a PROXY header: net_parse() reads them */
+	struct conf_list mechanisms;
+	struct slice client_ca, bind_end_point;
 };
 
 struct conf_route {

@@ -146,6 +146,15 @@ static const struct {
 	{ "spool { segment = 99999999999999G }\n",
 	  "c:1: segment: \"99999999999999G\" is out of range (1048576 to 1073741824)" },
 	{ "log { format = xml }\n", "c:1: format: \"xml\" is not one of: json logfmt text" },
+	{ TLS "listener \"x\" {\nmechanisms = {\"PLAIN\", \"DIGEST-MD5\"}\n}\n",
+	  "c:3: mechanisms: \"DIGEST-MD5\" is not one of: SCRAM-SHA-256-PLUS SCRAM-SHA-256 "
+	  "EXTERNAL "
+	  "OAUTHBEARER XOAUTH2 PLAIN LOGIN CRAM-MD5" },
+	{ TLS "listener \"x\" {\nmechanisms = {plain}\n}\n",
+	  "c:3: mechanisms: \"plain\" is not one of: SCRAM-SHA-256-PLUS SCRAM-SHA-256 EXTERNAL "
+	  "OAUTHBEARER XOAUTH2 PLAIN LOGIN CRAM-MD5" },
+	{ TLS "listener \"x\" {\naddress = {\"1.1.1.1:1\"}\nmechanisms = {}\n}\n",
+	  "c:5: listener: nobody can log in without mechanisms" },
 	{ "log { format = \"\" }\n", "c:1: format: \"\" is not one of: json logfmt text" },
 	{ "log { format = \"json logfmt\" }\n",
 	  "c:1: format: \"json logfmt\" is not one of: json logfmt text" },

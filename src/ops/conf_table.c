@@ -147,6 +147,10 @@ const struct conf_option conf_options[] = {
 	{ IN_LISTENER, "tls",     CONF_CHOICE,  LISTENER(tls), "starttls", 0, 0, "starttls implicit", "STARTTLS, or TLS from the first byte" },
 	{ IN_LISTENER, "proxy",   CONF_NETWORKS, LISTENER(proxy), "", 0, 64, NULL, "load balancers, as ADDRESS or ADDRESS/BITS: each connection of theirs must begin with a PROXY header (version 1 or 2), and the client's address is the one in it; nobody else's header is read" },
 
+	{ IN_LISTENER, "mechanisms", CONF_STRINGS, LISTENER(mechanisms), "OAUTHBEARER XOAUTH2 PLAIN LOGIN", 1, 8, "SCRAM-SHA-256-PLUS SCRAM-SHA-256 EXTERNAL OAUTHBEARER XOAUTH2 PLAIN LOGIN CRAM-MD5", "ways to log in that are offered inside TLS; those with tokens once there is an issuer, EXTERNAL to clients with a certificate" },
+	{ IN_LISTENER, "client_ca", CONF_PATH, LISTENER(client_ca), "", 0, 4000, NULL, "EXTERNAL: certificates whose names (SubjectAltName) stand for keys when one of these has issued them; empty: public keys only" },
+	{ IN_LISTENER, "bind_end_point", CONF_CHOICE, LISTENER(bind_end_point), "no", 0, 0, "yes no", "SCRAM-SHA-256-PLUS: tls-server-end-point will do, too, where tls-exporter (TLS 1.3) is the rule" },
+
 	{ IN_ROUTE, "domains",  CONF_STRINGS, ROUTE(domains), "*", 1, 1000, NULL, "recipient domains, each with the names below it; \"*\": all others" },
 	{ IN_ROUTE, "type",     CONF_CHOICE,  ROUTE(type), "smarthost", 0, 0, "capture smarthost mx", "a Maildir on this machine, a mail server, or the mail exchangers of each domain" },
 	{ IN_ROUTE, "path",     CONF_PATH,    ROUTE(path), "", 0, 4000, NULL, "capture: the Maildir" },

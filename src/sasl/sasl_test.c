@@ -146,24 +146,6 @@ static void login(void **state)
 	}
 }
 
-static void absent_response_is_asked_for_once(void **state)
-{
-	static const struct slice names[] = { S("PLAIN"), S("LOGIN") };
-
-	(void)state;
-	for (size_t i = 0; i < 2; i++) {
-		struct sasl_server x;
-		struct buf out;
-
-		buf_init(&out, 256);
-		sasl_server_init(&x, sasl_mech_find(names[i]));
-		assert_int_equal(sasl_server_step(&x, NULL, &out), SASL_CHALLENGE);
-		assert_int_equal(sasl_server_step(&x, NULL, &out), SASL_BAD);
-		sasl_server_done(&x);
-		buf_done(&out);
-	}
-}
-
 static void wiped(void **state)
 {
 	struct sasl_server x, zero = { 0 };
@@ -191,13 +173,37 @@ static void table(void **state)
 	assert_null(sasl_mech_find(S("PLAI")));
 	assert_null(sasl_mech_find(S("PLAINX")));
 	assert_true(slice_eq(sasl_mech_find(S("lOgIn"))->name, S("LOGIN")));
-	assert_true(sasl_mech_find(S("PLAIN"))->flags & SASL_REVEALS);
-	assert_true(sasl_mech_find(S("LOGIN"))->flags & SASL_REVEALS);
-	sasl_mech_list(&out, true);
+	for (uint32_t i = 0; i < SASL_MECHS; i++) {
+		const struct sasl_mech *m;
+
+		buf_clear(&out);
+		sasl_mech_list(&out, SASL_BIT(i));
+		m = sasl_mech_find(buf_slice(&out));
+		assert_non_null(m);
+		assert_int_equal(sasl_mech_id(m), i);
+		/* Whoever sees the secret says so. */
+		assert_int_equal(!(m->flags & SASL_REVEALS),
+				 m->by != SASL_BY_PASSWORD && m->by != SASL_BY_TOKEN);
+	}
+	buf_clear(&out);
+	sasl_mech_list(&out, SASL_PASSWORDS);
 	assert_true(slice_eq(buf_slice(&out), S("PLAIN LOGIN")));
 	buf_clear(&out);
-	sasl_mech_list(&out, false);
+	sasl_mech_list(&out, (1u << SASL_MECHS) - 1);
+	assert_true(
+	    slice_eq(buf_slice(&out),
+		     S("SCRAM-SHA-256-PLUS SCRAM-SHA-256 EXTERNAL OAUTHBEARER XOAUTH2 PLAIN "
+		       "LOGIN CRAM-MD5")));
+	buf_clear(&out);
+	sasl_mech_list(&out, 0);
 	assert_int_equal(out.n, 0);
+	sasl_mech_list(&out, sasl_without((1u << SASL_MECHS) - 1, SASL_REVEALS));
+	assert_true(
+	    slice_eq(buf_slice(&out), S("SCRAM-SHA-256-PLUS SCRAM-SHA-256 EXTERNAL CRAM-MD5")));
+	buf_clear(&out);
+	sasl_mech_list(
+	    &out, sasl_without((1u << SASL_MECHS) - 1, SASL_BINDS | SASL_CERTIFICATE | SASL_TOKEN));
+	assert_true(slice_eq(buf_slice(&out), S("SCRAM-SHA-256 PLAIN LOGIN CRAM-MD5")));
 	buf_done(&out);
 }
 
@@ -305,24 +311,27 @@ static void ends_meet(void **state)
 		}
 		assert_int_equal(got, SASL_VERIFY);
 		expect_fields(&s.request, S(""), S("apikey"), S("SG.k"));
+		buf_clear(&down);
+		assert_int_equal(sasl_server_verdict(&s, i == 0, &down), SASL_DONE);
+		assert_int_equal(down.n, 0);
 		sasl_server_done(&s);
 		buf_done(&up);
 		buf_done(&down);
 	}
 }
 
+int run_scram_tests(void);
+int run_mech_tests(void);
+
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
-		cmocka_unit_test(plain),
-		cmocka_unit_test(login),
-		cmocka_unit_test(absent_response_is_asked_for_once),
-		cmocka_unit_test(wiped),
-		cmocka_unit_test(table),
-		cmocka_unit_test(client_pick),
-		cmocka_unit_test(client_words),
+		cmocka_unit_test(plain),       cmocka_unit_test(login),
+		cmocka_unit_test(wiped),       cmocka_unit_test(table),
+		cmocka_unit_test(client_pick), cmocka_unit_test(client_words),
 		cmocka_unit_test(ends_meet),
 	};
 
-	return cmocka_run_group_tests_name("sasl", tests, NULL, NULL);
+	return (cmocka_run_group_tests_name("sasl", tests, NULL, NULL) + run_scram_tests() +
+		run_mech_tests()) != 0;
 }

@@ -1,9 +1,27 @@
 #include "serve/from_conf.h"
 
+#include "base/must.h"
 #include "mime/address.h"
 
-struct smtp_config session_conf(const struct conf *c, bool implicit)
+/* What nobody could judge is not offered. */
+static uint32_t mechanisms(const struct conf_list *names)
 {
+	const unsigned without = SASL_TOKEN; /* until there are issuers */
+	uint32_t set = 0;
+
+	for (size_t i = 0; i < names->n; i++) {
+		const struct sasl_mech *m = sasl_mech_find(names->at[i]);
+
+		MUST(m); /* the configuration knows no others */
+		set |= SASL_BIT(sasl_mech_id(m));
+	}
+	return sasl_without(set, without);
+}
+
+struct smtp_config session_conf(const struct conf *c, const struct conf_listener *l)
+{
+	bool implicit = slice_eq(l->tls, S("implicit"));
+
 	return (struct smtp_config){
 		.hostname = c->hostname,
 		.message_max = c->limits.message,
@@ -15,6 +33,7 @@ struct smtp_config session_conf(const struct conf *c, bool implicit)
 		.command_max = (uint32_t)c->limits.commands,
 		.auth_max = (uint32_t)c->limits.auth_failures,
 		.tx_max = (uint32_t)c->limits.messages_per_connection,
+		.mechanisms = mechanisms(&l->mechanisms),
 		.tls_available = !implicit,
 		.implicit_tls = implicit,
 	};

@@ -8,7 +8,7 @@
 #include "smtp/session.h"
 
 /* Both keep slices of the configuration. implicit: the listener's sessions begin inside TLS. */
-struct smtp_config session_conf(const struct conf *, bool implicit);
+struct smtp_config session_conf(const struct conf *, const struct conf_listener *);
 struct submit_conf submit_conf(const struct conf *);
 
 /* The strings of *ret live in the arena. ERR_INPUT: bounce.from is no address. */

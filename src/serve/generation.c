@@ -54,6 +54,9 @@ uint64_t generation_stamp(const struct conf *c)
 
 	for (size_t i = 0; i < c->tls.certificate.n; i++)
 		h = mix_file(mix_file(h, c->tls.certificate.at[i]), c->tls.key.at[i]);
+	for (size_t i = 0; i < c->n_listeners; i++)
+		if (c->listeners[i].client_ca.n)
+			h = mix_file(h, c->listeners[i].client_ca);
 	return h;
 }
 
@@ -70,17 +73,25 @@ static bool make_door(struct generation *g, size_t i, const struct generation *b
 {
 	const struct conf_listener *l = &g->conf->listeners[i];
 	const struct smtp_door *same = door_named(before, l->name);
-	struct tls_server_conf tls = { .certs = g->certs, .alpn = S("smtp") };
+	struct tls_server_conf tls = { .certs = g->certs,
+				       .alpn = S("smtp"),
+				       .client_ca = l->client_ca };
 	struct smtp_door *d = &g->doors[i];
 
 	d->generation = g;
 	d->name = l->name;
 	smtp_door_proxies(d, &l->proxy);
-	d->session = session_conf(g->conf, slice_eq(l->tls, S("implicit")));
+	d->session = session_conf(g->conf, l);
+	d->bind_end_point = slice_eq(l->bind_end_point, S("yes"));
+	d->asks_certificate = d->session.mechanisms & SASL_BIT(SASL_EXTERNAL);
+	tls.ask_certificate = d->asks_certificate;
 	/* A context for each listener: a ticket of one is none of another's. The same certificates:
-	 * the same tickets go on. */
-	d->tls = same && before->certs == g->certs ? tls_server_hold(same->tls)
-						   : tls_server_new(&tls, e);
+	 * the same tickets go on. Where the client's counts there are none, and the CA is read
+	 * again. */
+	d->tls =
+	    same && before->certs == g->certs && !same->asks_certificate && !d->asks_certificate
+		? tls_server_hold(same->tls)
+		: tls_server_new(&tls, e);
 	return d->tls;
 }
 

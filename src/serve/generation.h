@@ -53,7 +53,8 @@ void generation_enter(struct generation *, struct home *);
 struct generation *generation_hold(struct generation *, struct home *);
 void generation_drop(struct generation *, struct home *);
 
-/* Changes with the files of certificates and keys that conf names. Blocks on them. */
+/* Changes with the files of certificates (client_ca, too) and keys that conf names. Blocks on them.
+ */
 uint64_t generation_stamp(const struct conf *);
 
 /* A certificate that is not good today: the i-th such warning, from 0. False: there are no more. */

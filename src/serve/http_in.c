@@ -101,8 +101,8 @@ static void call_run(struct job *job, void *store)
 	struct conn *c = (struct conn *)(void *)((char *)job - offsetof(struct conn, job));
 	struct server *s = c->home->server;
 	const struct api_doors doors = ask_doors(s);
-	struct api_context ctx = { store,   s->spool_backend, s->spool, &c->status,
-				   c->conf, s->gate,          &doors,   s->history };
+	struct api_context ctx = { s->keyring, store,   s->spool_backend, s->spool,  &c->status,
+				   c->conf,    s->gate, &doors,           s->history };
 
 	c->call.ctx = &ctx;
 	api_run(&c->call);

@@ -55,6 +55,8 @@ struct server {
 	 * home->now, or in the generation that whatever is under way began with. */
 	const struct conf *boot;
 	struct keyring *keyring;
+	unsigned char
+	    nobodys[KEYRING_DERIVED]; /* what SCRAM tells about unknown names comes of it */
 	struct store *store;
 	const struct spool_backend *spool_backend;
 	struct spool *spool;

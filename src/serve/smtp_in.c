@@ -199,6 +199,7 @@ static enum talk talk(struct conn *c)
 		struct smtp_event ev;
 
 		switch (smtp_session_step(c->session, &in, &c->out, &ev)) {
+		case SMTP_ASK_SASL: smtp_in_ask_sasl(c, &ev); break;
 		case SMTP_ASK_AUTH: smtp_in_ask_auth(c, &ev); break;
 		case SMTP_ASK_MAIL: smtp_in_ask_mail(c, &ev); break;
 		case SMTP_ASK_RCPT: smtp_in_ask_rcpt(c, &ev); break;
@@ -268,6 +269,7 @@ static bool shake(struct conn *c)
 		count_handshake(c);
 		if (!c->door->session.implicit_tls)
 			smtp_session_tls_up(c->session);
+		smtp_in_peer(c);
 		c->phase = PHASE_TALK;
 		c->progress_ms = loop_now(c->home->loop);
 		return true;

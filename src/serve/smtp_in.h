@@ -21,6 +21,8 @@ struct smtp_door {
 	struct generation *generation; /* it belongs to */
 	struct slice name;
 	struct smtp_config session;
+	bool asks_certificate;  /* of clients, for EXTERNAL */
+	bool bind_end_point;    /* SCRAM-SHA-256-PLUS may bind to our certificate */
 	struct tls_server *tls; /* NULL: no TLS could be set up (sessions answer 454) */
 	/* Whose connections must begin with a PROXY header. */
 	struct net proxies[SMTP_DOOR_PROXIES];

@@ -2,6 +2,7 @@
 #include "auth/gate.h"
 #include "auth/known.h"
 #include "base/must.h"
+#include "loop/tls_peer.h"
 #include "ops/clock.h"
 #include "ops/log.h"
 #include "ops/metrics.h"
@@ -127,46 +128,36 @@ void smtp_in_ask_mail(struct conn *c, const struct smtp_event *ev)
 	smtp_in_answer(c, ev->question, 451, "4.3.2", S("Too busy, try again later"));
 }
 
+#define IDENTITIES_MAX 17
+
 struct login {
 	struct job job;
 	struct home *home;
 	struct ref conn;
 	uint32_t question;
-	struct slice mechanism; /* static */
-	char text[3 * SASL_FIELD_MAX];
-	size_t user_n, password_n, authzid_n;
-	char client[64];
-	uint64_t now_ms;
+	struct auth_attempt attempt; /* slices into text */
+	unsigned char digest[SASL_DIGEST_MD5];
+	struct slice identities[IDENTITIES_MAX];
 	bool ok;
 	struct principal who;
 	struct auth_finding finding;
 	struct conn *of; /* while its answer waits */
 	struct loop_timer late;
+	size_t size; /* of all */
+	size_t text_n;
+	char text[];
 };
-
-static struct auth_attempt attempt_of(const struct login *l)
-{
-	return (struct auth_attempt){
-		.mechanism = l->mechanism,
-		.username = slice(l->text, l->user_n),
-		.authzid = slice(l->text + (size_t)2 * SASL_FIELD_MAX, l->authzid_n),
-		.password = secret(slice(l->text + SASL_FIELD_MAX, l->password_n)),
-		.client = slice_str(l->client),
-		.now_ms = l->now_ms,
-	};
-}
 
 static void login_run(struct job *job, void *store)
 {
 	struct login *l = (struct login *)(void *)job;
-	struct auth_attempt a = attempt_of(l);
 
-	l->ok = auth_login(store, &a, &l->who, &l->finding, NULL);
+	l->ok = auth_login(store, &l->attempt, &l->who, &l->finding, NULL);
 }
 
 static void login_free(struct login *l)
 {
-	explicit_bzero(l, sizeof *l);
+	explicit_bzero(l, l->size);
 	free(l);
 }
 
@@ -174,10 +165,10 @@ static void log_login(struct conn *c, const struct login *l)
 {
 	struct stream_tls tls = stream_tls_info(&c->stream);
 
-	metrics_add(M_LOGINS, metrics_word(LABEL_MECHANISM, l->mechanism),
+	metrics_add(M_LOGINS, metrics_word(LABEL_MECHANISM, l->attempt.mechanism),
 		    metrics_word(LABEL_LOGIN, slice_str(auth_reason_name(l->finding.reason))), 1);
 	log_event(LOG_AUTHENTICATION, F_STR("client", c->address), F_SOME("via", c->via),
-		  F_STR("listener", c->door->name), F_STR("mechanism", l->mechanism),
+		  F_STR("listener", c->door->name), F_STR("mechanism", l->attempt.mechanism),
 		  F_CSTR("key", l->finding.key_id), F_U64("account", l->finding.account),
 		  F_STR("tls", tls.version), F_STR("cipher", tls.cipher),
 		  F_CSTR("result", l->ok ? "ok" : "failed"),
@@ -189,6 +180,10 @@ static void decided(struct conn *c, struct login *l)
 {
 	struct server *s = l->home->server;
 
+	/* Let in before, and never took the last word of that exchange. */
+	if (c->counted_account)
+		tally_drop(s->accounts, slice(&c->who.account, sizeof c->who.account));
+	c->counted_account = false;
 	if (!l->ok) {
 		answer_auth(c, l->question, auth_answer(l->finding.reason), false);
 	} else if (!tally_add(s->accounts, slice(&l->who.account, sizeof l->who.account),
@@ -223,13 +218,26 @@ static struct authlog_entry entry_of(const struct conn *c, struct slice mechanis
 	return e;
 }
 
+/* What is the same when the same is tried again. A proof never is: each one counts. */
+static struct slice tried(const struct login *l)
+{
+	switch (l->attempt.by) {
+	case AUTH_BY_PASSWORD:
+	case AUTH_BY_TOKEN: return l->attempt.password.bytes;
+	case AUTH_BY_CERTIFICATE: return l->identities[0];
+	case AUTH_BY_PROOF:
+	case AUTH_BY_CRAM_MD5: break;
+	}
+	return slice(&l->attempt.now_ms, sizeof l->attempt.now_ms);
+}
+
 static uint64_t delay_of(struct conn *c, const struct login *l)
 {
-	struct auth_attempt a = attempt_of(l);
+	const struct auth_attempt *a = &l->attempt;
 	struct authlog_entry e =
-	    entry_of(c, l->mechanism, a.username, l->finding.key_id, l->finding.account);
-	struct gate_attempt g = { .who.identity = a.username,
-				  .secret = a.password.bytes,
+	    entry_of(c, a->mechanism, a->username, l->finding.key_id, l->finding.account);
+	struct gate_attempt g = { .who.identity = a->username,
+				  .secret = tried(l),
 				  .reason = l->finding.reason,
 				  .entry = &e };
 	struct gate_verdict v;
@@ -239,9 +247,9 @@ static uint64_t delay_of(struct conn *c, const struct login *l)
 	/* Who is "apikey" is everybody: the key's id is whom it is about. */
 	if (l->finding.key_id[0])
 		g.who.identity = slice_str(l->finding.key_id);
-	else if (slice_eq(a.username, S("apikey")))
+	else if (slice_eq(a->username, S("apikey")))
 		g.who.identity = S("");
-	v = gate_decided(c->home->server->gate, &g, l->now_ms);
+	v = gate_decided(c->home->server->gate, &g, a->now_ms);
 	if (v.banned)
 		log_event(LOG_BANNED, F_STR("client", c->address), F_STR("listener", c->door->name),
 			  F_CSTR("reason", v.ban.reason),
@@ -293,10 +301,9 @@ static void login_done(struct job *job)
 {
 	struct login *l = (struct login *)(void *)job;
 	struct conn *c = smtp_in_conn(l->home, l->conn);
-	struct auth_attempt a = attempt_of(l);
 
 	if (l->ok)
-		auth_known_put(l->home->logins, &a, &l->who);
+		auth_known_put(l->home->logins, &l->attempt, &l->who);
 	if (!c) {
 		login_free(l);
 		return;
@@ -308,10 +315,8 @@ static void login_done(struct job *job)
 /* The same login as one that was right, and nothing has changed since: no need for a worker. */
 static bool known(struct login *l)
 {
-	struct auth_attempt a = attempt_of(l);
-
-	l->ok =
-	    auth_known_get(l->home->logins, &a, store_generation(l->home->server->store), &l->who);
+	l->ok = auth_known_get(l->home->logins, &l->attempt,
+			       store_generation(l->home->server->store), &l->who);
 	if (l->ok) {
 		l->finding.account = l->who.account;
 		memcpy(l->finding.key_id, l->who.key_id, sizeof l->finding.key_id);
@@ -319,29 +324,90 @@ static bool known(struct login *l)
 	return l->ok;
 }
 
-void smtp_in_ask_auth(struct conn *c, const struct smtp_event *ev)
+static struct slice keep(struct login *l, struct slice s)
+{
+	struct slice kept = slice(l->text + l->text_n, s.n);
+
+	if (s.n) /* what a mechanism does not have points nowhere */
+		memcpy(l->text + l->text_n, s.p, s.n);
+	l->text_n += s.n;
+	return kept;
+}
+
+static enum auth_by by_of(enum sasl_by by)
+{
+	switch (by) {
+	case SASL_BY_PROOF: return AUTH_BY_PROOF;
+	case SASL_BY_HMAC: return AUTH_BY_CRAM_MD5;
+	case SASL_BY_TOKEN: return AUTH_BY_TOKEN;
+	case SASL_BY_TLS: return AUTH_BY_CERTIFICATE;
+	case SASL_BY_PASSWORD: break;
+	}
+	return AUTH_BY_PASSWORD;
+}
+
+static enum auth_reason fault_of(enum sasl_fault fault)
+{
+	switch (fault) {
+	case SASL_FAULT_PROOF: return REASON_WRONG_SECRET;
+	case SASL_FAULT_BINDING: return REASON_BINDING;
+	case SASL_FAULT_BINDING_TYPE: return REASON_BINDING_TYPE;
+	case SASL_FAULT_DOWNGRADE: return REASON_DOWNGRADE;
+	case SASL_FAULT_NONCE: return REASON_BAD_NONCE;
+	case SASL_FAULT_NONE: break;
+	}
+	return REASON_OK;
+}
+
+/* What the worker needs of the request, which ends with the question. NULL: no memory. */
+static struct login *login_new(struct conn *c, const struct smtp_event *ev, struct slice identities)
 {
 	const struct sasl_request *q = ev->auth;
-	struct login *l = calloc(1, sizeof *l);
+	size_t size = sizeof(struct login) + q->authzid.n + q->authcid.n + q->password.bytes.n +
+		      q->challenge.n + c->address.n + identities.n;
+	struct login *l = calloc(1, size);
+	struct auth_attempt *a;
+	size_t n = 0;
 
+	if (!l)
+		return NULL;
+	a = &l->attempt;
+	l->size = size;
+	l->job = (struct job){ .run = login_run, .done = login_done, .home = c->home->loop };
+	l->home = c->home;
+	l->conn = c->ref;
+	l->question = ev->question;
+	memcpy(l->digest, q->digest, sizeof l->digest);
+	a->mechanism = q->mechanism; /* static */
+	a->by = by_of(q->by);
+	a->username = keep(l, q->authcid);
+	a->authzid = keep(l, q->authzid);
+	a->password = secret(keep(l, q->password.bytes));
+	a->fault = fault_of(q->fault);
+	a->challenge = keep(l, q->challenge);
+	a->digest = l->digest;
+	a->keyring = c->home->server->keyring;
+	a->client = keep(l, c->address);
+	a->now_ms = clock_wall_ms();
+	identities = keep(l, identities);
+	while (identities.n && n < IDENTITIES_MAX)
+		slice_cut(identities, ' ', &l->identities[n++], &identities);
+	a->identities = l->identities;
+	a->n_identities = n;
+	return l;
+}
+
+void smtp_in_ask_auth(struct conn *c, const struct smtp_event *ev)
+{
+	struct buf identities;
+	struct login *l;
+
+	buf_init(&identities, 16384);
+	if (ev->auth->by == SASL_BY_TLS)
+		tls_identities(&c->stream, &identities);
+	l = identities.failed ? NULL : login_new(c, ev, buf_slice(&identities));
+	buf_done(&identities);
 	if (l) {
-		MUST(q->authcid.n <= SASL_FIELD_MAX && q->password.bytes.n <= SASL_FIELD_MAX &&
-		     q->authzid.n <= SASL_FIELD_MAX);
-		l->job =
-		    (struct job){ .run = login_run, .done = login_done, .home = c->home->loop };
-		l->home = c->home;
-		l->conn = c->ref;
-		l->question = ev->question;
-		l->mechanism = q->mechanism;
-		l->user_n = q->authcid.n;
-		l->password_n = q->password.bytes.n;
-		l->authzid_n = q->authzid.n;
-		memcpy(l->text, q->authcid.p, l->user_n);
-		memcpy(l->text + SASL_FIELD_MAX, q->password.bytes.p, l->password_n);
-		if (l->authzid_n) /* LOGIN has none: no bytes to point to */
-			memcpy(l->text + (size_t)2 * SASL_FIELD_MAX, q->authzid.p, l->authzid_n);
-		memcpy(l->client, c->address_text, sizeof l->client);
-		l->now_ms = clock_wall_ms();
 		if (known(l)) {
 			judged(c, l);
 			return;

@@ -2,6 +2,7 @@
  *
  *   smtp_in.c       its life: bytes, phases, deadlines, closing
  *   smtp_in_open.c  its beginning: limits, the PROXY header, the greeting or TLS
+ *   smtp_in_sasl.c  what an exchange needs before that can be said
  *   smtp_in_auth.c  who it is: logins, and whether a key is still what it was
  *   smtp_in_tx.c    what it sends: recipients, the body, the verdict, the commit */
 #ifndef SERVE_SMTP_IN_IMPL_H
@@ -91,6 +92,13 @@ void smtp_in_known(struct conn *);
 void smtp_in_read_proxy(struct conn *);
 /* It will not come, or is none. word: how it is counted. */
 void smtp_in_refuse_proxy(struct conn *, const char *word, const char *why);
+
+/* -- smtp_in_sasl.c -- */
+
+/* Behind the handshake: what TLS knows of the client decides about what is offered. */
+void smtp_in_peer(struct conn *);
+/* A question: what the exchange needs. */
+void smtp_in_ask_sasl(struct conn *, const struct smtp_event *);
 
 /* -- smtp_in_auth.c: questions -- */
 

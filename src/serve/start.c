@@ -127,7 +127,7 @@ static bool open_state(struct running *r, struct err *e)
 	if (!data_path(c, "master.key", path, sizeof path, e))
 		return false;
 	s->keyring = keyring_open(slice_str(path), e);
-	if (!s->keyring)
+	if (!s->keyring || !keyring_derive(s->keyring, S("names that are nobody's"), s->nobodys, e))
 		return false;
 	/* The spool first: its lock is what keeps a second server out. */
 	s->spool_backend = &spool_segments;

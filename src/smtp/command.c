@@ -127,6 +127,20 @@ static void add_limit(struct buf *out, struct slice name, uint32_t value)
 	buf_addu(out, value > 999999 ? 999999 : value);
 }
 
+static void add_auth(const struct smtp_session *s, struct buf *out)
+{
+	if (!s->offered)
+		return;
+	buf_add(out, S("250-AUTH "));
+	sasl_mech_list(out, s->offered);
+	if (s->offered & SASL_PASSWORDS) {
+		/* For clients older than RFC 2554. */
+		buf_add(out, S("\r\n250-AUTH="));
+		sasl_mech_list(out, s->offered & SASL_PASSWORDS);
+	}
+	buf_add(out, S("\r\n"));
+}
+
 static bool cmd_ehlo(struct smtp_session *s, struct call *c, struct slice arg)
 {
 	const struct smtp_config *cfg = s->cfg;
@@ -145,12 +159,8 @@ static bool cmd_ehlo(struct smtp_session *s, struct call *c, struct slice arg)
 	buf_add(out, S("\r\n"));
 	if (!s->tls && (cfg->tls_available || cfg->tls_broken))
 		buf_add(out, S("250-STARTTLS\r\n"));
-	if (s->tls && !s->user) {
-		buf_add(out, S("250-AUTH "));
-		sasl_mech_list(out, true);
-		/* For clients older than RFC 2554. */
-		buf_add(out, S("\r\n250-AUTH=PLAIN LOGIN\r\n"));
-	}
+	if (s->tls && !s->user)
+		add_auth(s, out);
 	buf_add(out, S("250 ENHANCEDSTATUSCODES\r\n"));
 	return false;
 }

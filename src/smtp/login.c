@@ -5,6 +5,8 @@
 
 #include <stdlib.h>
 
+_Static_assert(B64_LEN(SASL_OUT_MAX) + 6 <= SAY_ROOM, "a challenge fits where a reply does");
+
 void auth_end(struct smtp_session *s)
 {
 	if (!s->sasl)
@@ -16,22 +18,47 @@ void auth_end(struct smtp_session *s)
 		s->input = IN_LINE;
 }
 
+static void count_failure(struct smtp_session *s, struct buf *out)
+{
+	if (++s->logins_failed == s->cfg->auth_max)
+		close_saying(s, out, SAY_TOO_MANY_LOGINS);
+}
+
 /* A failure that says nothing about a password, but counts like a guess. */
 static bool auth_fail(struct smtp_session *s, struct call *c, enum say what)
 {
 	auth_end(s);
 	refuse(s, c, what);
-	if (++s->logins_failed == s->cfg->auth_max)
-		close_saying(s, c->out, SAY_TOO_MANY_LOGINS);
+	count_failure(s, c->out);
 	return false;
 }
 
 /* RFC 4954 section 4: "334", a space even before nothing, base64. */
-static void say_challenge(struct buf *out, struct slice challenge)
+static void say_challenge(struct smtp_session *s, struct buf *out, struct slice challenge)
 {
 	buf_add(out, S("334 "));
 	b64_encode(out, challenge);
 	buf_add(out, S("\r\n"));
+	s->input = IN_AUTH;
+}
+
+/* The verdict is known and said. */
+static void settle(struct smtp_session *s, bool yes, bool no, struct buf *out)
+{
+	auth_end(s);
+	s->user = yes;
+	/* Neither: we could not tell, which is nobody's failure. */
+	if (no)
+		count_failure(s, out);
+}
+
+static bool say_kept(struct smtp_session *s, struct call *c)
+{
+	bool yes = s->sasl->verdict == SASL_SAID_YES;
+
+	buf_add(c->out, buf_slice(&s->line));
+	settle(s, yes, !yes, c->out);
+	return false;
 }
 
 static bool auth_step(struct smtp_session *s, struct call *c, const struct slice *response)
@@ -39,21 +66,23 @@ static bool auth_step(struct smtp_session *s, struct call *c, const struct slice
 	struct buf challenge;
 	enum sasl_got got;
 
-	buf_init(&challenge, SAY_ROOM / 2);
+	buf_init(&challenge, SASL_OUT_MAX);
 	got = sasl_server_step(s->sasl, response, &challenge);
 	if (got == SASL_CHALLENGE)
-		say_challenge(c->out, buf_slice(&challenge));
+		say_challenge(s, c->out, buf_slice(&challenge));
 	buf_wipe(&challenge);
 
 	switch (got) {
-	case SASL_CHALLENGE: s->input = IN_AUTH; break;
+	case SASL_CHALLENGE: return false;
+	case SASL_ASK:
 	case SASL_VERIFY:
 		s->input = IN_LINE;
 		c->ev->auth = &s->sasl->request;
-		return ask(s, c, SMTP_ASK_AUTH);
-	case SASL_BAD: return auth_fail(s, c, SAY_BAD_SASL);
+		return ask(s, c, got == SASL_ASK ? SMTP_ASK_SASL : SMTP_ASK_AUTH);
+	case SASL_DONE: return say_kept(s, c);
+	case SASL_BAD: break;
 	}
-	return false;
+	return auth_fail(s, c, SAY_BAD_SASL);
 }
 
 /* One decode, one allocation, wiped: b64_decode() makes all its room at once. */
@@ -76,11 +105,63 @@ static bool auth_decoded(struct smtp_session *s, struct call *c, struct slice te
 
 bool auth_response(struct smtp_session *s, struct call *c, struct slice line)
 {
+	/* It has failed already, and what it says to the error ends it, be it "*". */
+	if (s->sasl->verdict == SASL_SAID_NO)
+		return say_kept(s, c);
 	if (slice_eq(line, S("*"))) {
 		auth_end(s);
 		return refuse(s, c, SAY_AUTH_ABORTED);
 	}
 	return auth_decoded(s, c, line);
+}
+
+bool smtp_session_supply(struct smtp_session *s, uint32_t question, const struct sasl_supply *from,
+			 struct buf *out)
+{
+	struct buf challenge;
+
+	if (s->asked != SMTP_ASK_SASL || question != s->question)
+		return false;
+	s->asked = SMTP_WANT_INPUT;
+	buf_init(&challenge, SASL_OUT_MAX);
+	if (sasl_server_supply(s->sasl, from, &challenge) == SASL_CHALLENGE) {
+		say_challenge(s, out, buf_slice(&challenge));
+	} else {
+		auth_end(s);
+		say(out, SAY_AUTH_BROKEN);
+	}
+	buf_wipe(&challenge);
+	return true;
+}
+
+/* Some mechanisms have a last word in their own language; the reply waits until the client has
+ * answered that. */
+static bool last_words(struct smtp_session *s, const struct smtp_answer *a, struct buf *out)
+{
+	struct buf challenge;
+	bool more;
+
+	if ((a->code >= 300 && a->code < 500) || a->close)
+		return false;
+	buf_init(&challenge, SASL_OUT_MAX);
+	more = sasl_server_verdict(s->sasl, a->code < 300, &challenge) == SASL_CHALLENGE;
+	if (more) {
+		buf_clear(&s->line);
+		say_text(&s->line, a->code, a->enh, a->text);
+		more = !s->line.failed;
+	}
+	if (more)
+		say_challenge(s, out, buf_slice(&challenge));
+	buf_wipe(&challenge);
+	return more;
+}
+
+void answer_auth(struct smtp_session *s, const struct smtp_answer *a, struct buf *out)
+{
+	if (last_words(s, a, out))
+		return;
+	say_text(out, a->code, a->enh, a->text);
+	settle(s, a->code < 300, a->code >= 500, out);
 }
 
 bool cmd_auth(struct smtp_session *s, struct call *c, struct slice arg)
@@ -100,7 +181,7 @@ bool cmd_auth(struct smtp_session *s, struct call *c, struct slice arg)
 	if (!name.n)
 		return refuse(s, c, SAY_BAD_ARGUMENT);
 	mech = sasl_mech_find(name);
-	if (!mech)
+	if (!mech || !(s->offered & SASL_BIT(sasl_mech_id(mech))))
 		return refuse(s, c, SAY_UNKNOWN_MECHANISM);
 	if (has_initial && (mech->flags & SASL_SERVER_FIRST))
 		return refuse(s, c, SAY_SERVER_FIRST);

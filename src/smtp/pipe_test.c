@@ -117,6 +117,7 @@ static void server_turn(struct ends *e, size_t n)
 		case SMTP_WANT_INPUT:
 		case SMTP_WANT_FLUSH: more = false; break;
 		case SMTP_WANT_ANSWER: fail_msg("no question is open"); break;
+		case SMTP_ASK_SASL: fail_msg("PLAIN and LOGIN need nothing"); break;
 		case SMTP_ASK_AUTH: server_auth(e, &ev); break;
 		case SMTP_ASK_MAIL:
 			assert_true(ev.mail->body == SMTP_BODY_8BITMIME &&
@@ -282,6 +283,7 @@ static void converse(uint32_t seed, bool implicit)
 					  .rcpt_max = RCPTMAX,
 					  .line_max = 2048,
 					  .auth_line_max = 12288,
+					  .mechanisms = SASL_PASSWORDS,
 					  .tls_available = true,
 					  .implicit_tls = implicit };
 	const struct smtp_client_config ccfg = { .hostname = S("cl.test"),

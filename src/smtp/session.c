@@ -18,6 +18,7 @@ struct smtp_session *smtp_session_new(const struct smtp_config *cfg)
 	s->cfg = cfg;
 	s->asked = SMTP_WANT_INPUT;
 	s->tls = cfg->implicit_tls;
+	s->offered = sasl_without(cfg->mechanisms, SASL_BINDS | SASL_CERTIFICATE);
 	buf_init(&s->line, cfg->line_max > SAY_ROOM ? cfg->line_max : SAY_ROOM);
 	buf_init(&s->helo, HELO_MAX);
 	return s;
@@ -249,15 +250,6 @@ enum smtp_want smtp_session_step(struct smtp_session *s, struct slice *in, struc
 
 /* -- answers ------------------------------------------------------------------------------- */
 
-static void answer_auth(struct smtp_session *s, const struct smtp_answer *a, struct buf *out)
-{
-	auth_end(s);
-	s->user = a->code < 300;
-	/* 4xx: we could not tell, which is nobody's failure. */
-	if (a->code >= 500 && ++s->logins_failed == s->cfg->auth_max)
-		close_saying(s, out, SAY_TOO_MANY_LOGINS);
-}
-
 static void answer_body(struct smtp_session *s, const struct smtp_answer *a, struct buf *out)
 {
 	bool yes = a->code < 400;
@@ -284,14 +276,15 @@ bool smtp_session_answer(struct smtp_session *s, uint32_t question, const struct
 
 	if (asked == SMTP_WANT_INPUT || question != s->question)
 		return false;
-	MUST(a->code >= 200 && a->code < 600);
+	MUST(a->code >= (asked == SMTP_ASK_SASL ? 400 : 200) && a->code < 600);
 	/* RFC 2034: a 3xx has none, every other reply has one of its class. */
 	MUST(a->code / 100 == 3 ? !a->enh || !*a->enh : a->enh && a->enh[0] == '0' + a->code / 100);
 	s->asked = SMTP_WANT_INPUT;
-	if (asked != SMTP_ASK_BODY)
+	if (asked != SMTP_ASK_BODY && asked != SMTP_ASK_AUTH)
 		say_text(out, a->code, a->enh, a->text);
 
 	switch (asked) {
+	case SMTP_ASK_SASL: auth_end(s); break;
 	case SMTP_ASK_AUTH: answer_auth(s, a, out); break;
 	case SMTP_ASK_MAIL:
 		if (yes) {
@@ -343,6 +336,18 @@ void smtp_session_tls_up(struct smtp_session *s)
 	s->input = IN_LINE;
 }
 
+void smtp_session_peer(struct smtp_session *s, const struct smtp_peer *peer)
+{
+	s->offered =
+	    sasl_without(s->cfg->mechanisms, (peer->binds ? 0u : SASL_BINDS) |
+						 (peer->certificate ? 0u : SASL_CERTIFICATE));
+}
+
+uint32_t smtp_session_offer(const struct smtp_session *s)
+{
+	return s->offered;
+}
+
 void smtp_session_eof(struct smtp_session *s)
 {
 	s->asked = SMTP_WANT_INPUT;
@@ -368,7 +373,7 @@ void smtp_session_shutdown(struct smtp_session *s, bool now)
 
 void smtp_session_shrink(struct smtp_session *s)
 {
-	if (s->asked == SMTP_WANT_INPUT && s->why != SAY_KEPT)
+	if (s->asked == SMTP_WANT_INPUT && s->why != SAY_KEPT && !s->sasl)
 		buf_done(&s->line);
 }
 

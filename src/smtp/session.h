@@ -35,6 +35,7 @@ struct smtp_config {
 	uint32_t command_max; /* EHLO, RSET, NOOP, VRFY, empty BDAT ... since the last accepted
 			       * message; the next gets 421 4.7.0; 0: none */
 	uint32_t auth_max;    /* the auth_max-th failed AUTH is followed by 421 4.7.0; 0: none */
+	uint32_t mechanisms;  /* SASL_BIT() of those that may be offered: the others are 504 */
 	uint32_t tx_max;      /* MAIL commands in a session, the next gets 421 4.7.0; 0: none */
 	bool tls_available;   /* STARTTLS is offered */
 	bool tls_broken;      /* ... and answered 454 4.7.0: the certificate cannot be read */
@@ -52,6 +53,7 @@ enum smtp_want {
 	SMTP_WANT_ANSWER, /* a question is still open */
 
 	/* questions: each is closed by smtp_session_answer() */
+	SMTP_ASK_SASL,   /* ev->auth: what its exchange needs: smtp_session_supply(), or 454 */
 	SMTP_ASK_AUTH,   /* ev->auth: may this identity log in? 235, 535, 454 ... */
 	SMTP_ASK_MAIL,   /* ev->path, ev->mail: may it send from here? A yes opens a transaction */
 	SMTP_ASK_RCPT,   /* ev->path, ev->rcpt: may it send to there? */
@@ -116,6 +118,20 @@ enum smtp_want smtp_session_step(struct smtp_session *s, struct slice *in, struc
  * a late answer is none. Then step() again. */
 bool smtp_session_answer(struct smtp_session *s, uint32_t question, const struct smtp_answer *a,
 			 struct buf *out);
+
+/* The answer to SMTP_ASK_SASL that lets the exchange go on. False: as smtp_session_answer(). */
+bool smtp_session_supply(struct smtp_session *s, uint32_t question, const struct sasl_supply *,
+			 struct buf *out);
+
+/* What TLS knows of the client, right behind the handshake (and behind tls_up()): mechanisms that
+ * rest on it are not offered before. */
+struct smtp_peer {
+	bool binds;       /* there is data for a channel binding */
+	bool certificate; /* the client has shown one */
+};
+void smtp_session_peer(struct smtp_session *s, const struct smtp_peer *);
+/* SASL_BIT() of what is offered. */
+uint32_t smtp_session_offer(const struct smtp_session *s);
 
 /* The handshake is done: everything said in the clear is forgotten (RFC 3207 section 4.2). */
 void smtp_session_tls_up(struct smtp_session *s);

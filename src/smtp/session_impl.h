@@ -51,12 +51,14 @@ struct smtp_session {
 	enum say last_words; /* to be said when IN_CLOSING is stepped */
 	uint32_t rcpts;      /* accepted in this transaction */
 	uint32_t bad, commands, logins_failed, mails;
-	uint64_t size; /* octets of content so far */
+	uint32_t offered; /* mechanisms */
+	uint64_t size;    /* octets of content so far */
 	uint64_t chunk_left;
 	uint64_t discarded; /* octets of refused content in this session */
 	uint64_t content;   /* octets of content in this session, refused or not */
 	struct dot dot;     /* dot.lines serves BDAT, too */
-	struct buf line;    /* the argument under question, or the reply that SAY_KEPT means */
+	struct buf line;    /* the argument under question, or the reply that SAY_KEPT means, or the
+			     * one behind the last words of an exchange */
 	struct buf helo;
 	struct sasl_server *sasl; /* only during an AUTH */
 	struct smtp_path path;    /* with params: into line, for the open question */
@@ -100,6 +102,7 @@ enum say login_needed(const struct smtp_session *s);
 /* login.c */
 command_fn cmd_auth, auth_response;
 void auth_end(struct smtp_session *s);
+void answer_auth(struct smtp_session *s, const struct smtp_answer *a, struct buf *out);
 
 /* envelope.c */
 command_fn cmd_mail, cmd_rcpt;

@@ -11,10 +11,22 @@
 #define RIG_CFG                                                                                    \
 	.hostname = S("mx.test"), .message_max = 1000, .discard_max = 4000, .rcpt_max = 3,         \
 	.line_max = 600, .auth_line_max = 12288, .body_line_max = 78, .bad_max = 20,               \
-	.command_max = 20, .auth_max = 3, .tls_available = true
+	.command_max = 20, .auth_max = 3, .mechanisms = SASL_PASSWORDS, .tls_available = true
 
 const struct smtp_config rig_cfg = { RIG_CFG };
 const struct smtp_config rig_cfg_tls = { RIG_CFG, .implicit_tls = true };
+
+/* Of the password "good". */
+static const struct sasl_verifier rig_verifier = {
+	.salt = { "rig salt, 16 oct", 16 },
+	.rounds = 4096,
+	.stored_key = { 0x53, 0x5c, 0xf1, 0x4c, 0x6b, 0xc4, 0x9a, 0xc5, 0xea, 0xd6, 0x50,
+			0x8b, 0x1a, 0x11, 0x88, 0xb0, 0xf5, 0x6a, 0x92, 0x67, 0x26, 0xb2,
+			0x21, 0xeb, 0x78, 0x2f, 0xef, 0xdf, 0x85, 0x3e, 0xf2, 0x30 },
+	.server_key = { 0x09, 0xba, 0x58, 0xfe, 0x81, 0x56, 0x91, 0x3c, 0x3e, 0xfa, 0xb3,
+			0xb1, 0x33, 0x0b, 0x1d, 0xe7, 0xae, 0xf2, 0xbc, 0x48, 0x70, 0xdd,
+			0x4f, 0xd8, 0xad, 0x7d, 0xe2, 0x5d, 0x29, 0x01, 0x45, 0x9e },
+};
 
 void rig_init(struct rig *r, const struct smtp_config *cfg)
 {
@@ -62,6 +74,40 @@ static void answer(struct rig *r, uint32_t question, int code, const char *enh, 
 	assert_false(smtp_session_answer(r->s, question, &a, &r->out));
 }
 
+static void supply(struct rig *r, const struct smtp_event *ev)
+{
+	struct sasl_supply s = { .nonce = S("SRV"),
+				 .now_ms = 7,
+				 .hostname = S("mx.test"),
+				 .verifier = &rig_verifier,
+				 .exporter = S("rig exporter"),
+				 .plus_offered =
+				     smtp_session_offer(r->s) & SASL_BIT(SASL_SCRAM_SHA_256_PLUS) };
+
+	note(r, "sasl", ev->auth->authcid);
+	assert_true(!r->user && !r->mail && smtp_session_tls(r->s));
+	assert_false(smtp_session_supply(r->s, ev->question + 1, &s, &r->out));
+	if (slice_eq(ev->auth->authcid, S("later"))) {
+		answer(r, ev->question, 454, "4.7.0", S("Later"));
+		return;
+	}
+	assert_true(smtp_session_supply(r->s, ev->question, &s, &r->out));
+	assert_false(smtp_session_supply(r->s, ev->question, &s, &r->out));
+}
+
+/* Whether the rig lets it in. */
+static bool proven(const struct sasl_request *q)
+{
+	switch (q->by) {
+	case SASL_BY_PASSWORD:
+	case SASL_BY_TOKEN: return slice_eq(q->password.bytes, S("good"));
+	case SASL_BY_PROOF: return q->fault == SASL_FAULT_NONE;
+	case SASL_BY_HMAC: return slice_eq(q->authcid, S("good"));
+	case SASL_BY_TLS: return !slice_eq(q->authzid, S("bad"));
+	}
+	return false;
+}
+
 static void answer_auth(struct rig *r, const struct smtp_event *ev)
 {
 	struct slice pass = ev->auth->password.bytes;
@@ -76,7 +122,7 @@ static void answer_auth(struct rig *r, const struct smtp_event *ev)
 	buf_add(&r->trace, pass);
 	buf_add(&r->trace, S("]"));
 	assert_true(!r->user && !r->mail && smtp_session_tls(r->s));
-	r->user = slice_eq(pass, S("good"));
+	r->user = proven(ev->auth);
 	if (r->user)
 		answer(r, ev->question, 235, "2.7.0", SMTP_TEXT_AUTH);
 	else if (slice_eq(pass, S("later")))
@@ -176,6 +222,7 @@ static void drive(struct rig *r, struct slice *in)
 			r->flushes++;
 			break;
 		case SMTP_WANT_ANSWER: fail_msg("a question nobody asked"); break;
+		case SMTP_ASK_SASL: supply(r, &ev); break;
 		case SMTP_ASK_AUTH: answer_auth(r, &ev); break;
 		case SMTP_ASK_MAIL: answer_mail(r, &ev); break;
 		case SMTP_ASK_RCPT: answer_rcpt(r, &ev); break;
@@ -194,6 +241,8 @@ static void drive(struct rig *r, struct slice *in)
 				return;
 			assert_false(r->user);
 			smtp_session_tls_up(r->s);
+			if (r->peer)
+				smtp_session_peer(r->s, r->peer);
 			break;
 		case SMTP_DO_CLOSE:
 			take_out(r);

@@ -1,7 +1,8 @@
 /* smtp/session_rig.h -- a driver for tests of the server session: feeds bytes cut anyhow, answers
  * by what it sees, and keeps all that is observable.
  *
- * Answers: AUTH with the password "good" 235, "later" 454, "close" 535 and close, else 535.
+ * Answers: AUTH with the password "good" 235, "later" 454, "close" 535 and close, else 535. The
+ * same with tokens and SCRAM; CRAM-MD5 by the user "good", EXTERNAL unless it is "bad".
  * A sender's or recipient's local part: "no" 550, "later" 450, "close" 421; the sender "full"
  * makes ASK_BODY 452. A message that holds "REJECT" is 550 in two lines at COMMIT. */
 #ifndef SMTP_SESSION_RIG_H
@@ -17,7 +18,8 @@ struct rig {
 	struct buf trace; /* all events, each in brackets; bodies with their commit only */
 	struct buf body;
 	int flushes;
-	bool closed, hold_tls; /* hold_tls: stop at DO_STARTTLS */
+	bool closed, hold_tls;        /* hold_tls: stop at DO_STARTTLS */
+	const struct smtp_peer *peer; /* told behind the handshake, unless NULL */
 	/* The driver's own account of what it allowed; asserted at each question. */
 	bool user, mail, full, body_open;
 	unsigned rcpts;

@@ -6,6 +6,7 @@ int run_client_tests(void);
 int run_grammar_tests(void);
 int run_pipe_tests(void);
 int run_session_tests(void);
+int run_session_auth_tests(void);
 int run_session_limit_tests(void);
 int run_session_model_tests(void);
 int run_session_reply_tests(void);
@@ -14,9 +15,9 @@ int run_session_states_tests(void);
 int main(void)
 {
 	static int (*const groups[])(void) = {
-		run_grammar_tests, run_session_reply_tests,  run_session_limit_tests,
-		run_session_tests, run_session_states_tests, run_session_model_tests,
-		run_client_tests,  run_pipe_tests,
+		run_grammar_tests,      run_session_reply_tests,  run_session_limit_tests,
+		run_session_tests,      run_session_states_tests, run_session_model_tests,
+		run_session_auth_tests, run_client_tests,         run_pipe_tests,
 	};
 	int failed = 0;
 

@@ -1,7 +1,10 @@
-/* SASL, both sides. Byte 0, bit 0: LOGIN, else PLAIN; bit 1: with an initial response; bit 2: the
- * client's side; bit 3: no room to answer; bit 4: the first challenge is none. The rest are
- * responses (server) or challenges (client, the first word what the server offers) between 0xff
- * bytes. */
+/* SASL, both sides. Byte 0, bit 2: the client's side, else the server's.
+ * Server: bits 0, 5, 6, 7 the mechanism (PLAIN and LOGIN first); bit 1: with an initial response;
+ * bit 3: what can be let in is; bit 4: nothing to bind to. The rest are responses between 0xff
+ * bytes; a last SCRAM message that ends in ",p=" gets the proof that fits. Client: bit 3: no room
+ * to answer; bit 4: the first challenge is none. The rest are challenges, the first word what the
+ * server offers. */
+#include "base/b64.h"
 #include "base/utf8.h"
 #include "sasl/client.h"
 #include "sasl/server.h"
@@ -27,8 +30,102 @@ static void check_field(struct slice f)
 	assert(!f.n || !memchr(f.p, '\0', f.n));
 }
 
-static void serve(const struct sasl_mech *mech, bool initial, struct slice words)
+static const struct sasl_verifier verifier = {
+	.salt = { "sixteen bytes !!", 16 },
+	.rounds = SASL_ROUNDS_MIN,
+	.server_key = { 1 },
+	/* SHA-256 of 32 zeros: so the proof is the signature itself. */
+	.stored_key = { 0x66, 0x68, 0x7a, 0xad, 0xf8, 0x62, 0xbd, 0x77, 0x6c, 0x8f, 0xc1,
+			0x8b, 0x8e, 0x9f, 0x8e, 0x20, 0x08, 0x97, 0x14, 0x85, 0x6e, 0xe2,
+			0x33, 0xb3, 0x90, 0x2a, 0x59, 0x1d, 0x0d, 0x5f, 0x29, 0x25 },
+};
+
+/* The client's key is 32 zeros. */
+static void add_proof(const struct sasl_scram *s, struct buf *word)
 {
+	unsigned char proof[DIGEST_SHA256];
+	struct buf message;
+
+	buf_init(&message, 16384);
+	buf_add(&message, s->first_bare);
+	buf_addc(&message, ',');
+	buf_add(&message, s->server_first);
+	buf_addc(&message, ',');
+	buf_add(&message, slice(word->p, word->n - 3));
+	digest_hmac_sha256(slice(verifier.stored_key, DIGEST_SHA256), buf_slice(&message), proof);
+	b64_encode(word, slice(proof, sizeof proof));
+	buf_done(&message);
+}
+
+static enum sasl_got give(struct sasl_server *x, struct slice text, struct buf *out)
+{
+	enum sasl_got got;
+	struct slice in;
+	struct buf word;
+
+	buf_init(&word, 16384);
+	buf_add(&word, text);
+	if (x->mech->by == SASL_BY_PROOF && x->round == 2 && slice_ends(text, S(",p=")))
+		add_proof(&x->scram, &word);
+	in = exact(buf_slice(&word));
+	buf_done(&word);
+	buf_clear(out);
+	got = sasl_server_step(x, &in, out);
+	free((void *)(uintptr_t)in.p);
+	return got;
+}
+
+static enum sasl_got supply(struct sasl_server *x, bool bind, struct buf *out)
+{
+	const struct sasl_supply s = { .nonce = S("nonce"),
+				       .hostname = S("h.test"),
+				       .now_ms = 7,
+				       .verifier = &verifier,
+				       .exporter = bind ? S("exporter") : S(""),
+				       .end_point = bind ? S("end point") : S(""),
+				       .plus_offered = bind };
+	enum sasl_got got;
+
+	buf_clear(out);
+	got = sasl_server_supply(x, &s, out);
+	assert(got == SASL_CHALLENGE && out->n && out->n <= SASL_OUT_MAX);
+	return got;
+}
+
+static void check_request(const struct sasl_request *r, const struct sasl_mech *mech)
+{
+	check_field(r->authzid);
+	check_field(r->authcid);
+	if (r->by == SASL_BY_PASSWORD)
+		check_field(r->password.bytes);
+	else if (r->by == SASL_BY_TOKEN)
+		assert(r->password.bytes.n <= SASL_TOKEN_MAX && ascii_only(r->password.bytes));
+	else
+		assert(!r->password.bytes.n);
+	assert(r->by == mech->by && slice_eq(r->mechanism, mech->name));
+	assert(r->fault == SASL_FAULT_NONE || r->by == SASL_BY_PROOF);
+}
+
+/* What can be let in is when `yes`; its last words are answered with whatever comes next. */
+static void judge(struct sasl_server *x, bool yes, struct slice words, struct buf *out)
+{
+	enum sasl_got got;
+
+	check_request(&x->request, x->mech);
+	yes = yes && x->request.fault == SASL_FAULT_NONE;
+	buf_clear(out);
+	got = sasl_server_verdict(x, yes, out);
+	assert((got == SASL_DONE && !out->n) || (got == SASL_CHALLENGE && out->n));
+	if (got == SASL_CHALLENGE) {
+		assert(out->n <= SASL_OUT_MAX);
+		got = give(x, words, out);
+		assert(got == (yes && words.n ? SASL_BAD : SASL_DONE));
+	}
+}
+
+static void serve(const struct sasl_mech *mech, unsigned how, struct slice words)
+{
+	bool initial = how & 2 && !(mech->flags & SASL_SERVER_FIRST);
 	enum sasl_got got = SASL_CHALLENGE;
 	struct sasl_server x;
 	struct buf out;
@@ -38,27 +135,24 @@ static void serve(const struct sasl_mech *mech, bool initial, struct slice words
 	sasl_server_init(&x, mech);
 	if (!initial) {
 		got = sasl_server_step(&x, NULL, &out);
-		assert(got == SASL_CHALLENGE);
+		assert(got == (mech->flags & SASL_SERVER_FIRST ? SASL_ASK : SASL_CHALLENGE));
 	}
-	while (got == SASL_CHALLENGE && words.n) {
-		struct slice word, in;
+	while (got == SASL_ASK || (got == SASL_CHALLENGE && words.n)) {
+		struct slice word;
 
+		if (got == SASL_ASK) {
+			got = supply(&x, !(how & 16), &out);
+			continue;
+		}
 		slice_cut(words, '\xff', &word, &words);
-		in = exact(word);
-		buf_clear(&out);
-		got = sasl_server_step(&x, &in, &out);
-		free((void *)(uintptr_t)in.p);
+		got = give(&x, word, &out);
 		assert(++rounds <= 2);
 	}
 	/* Nothing where something is due. */
 	if (got == SASL_CHALLENGE)
-		assert(initial || sasl_server_step(&x, NULL, &out) == SASL_BAD);
-	if (got == SASL_VERIFY) {
-		check_field(x.request.authzid);
-		check_field(x.request.authcid);
-		check_field(x.request.password.bytes);
-		assert(slice_eq(x.request.mechanism, mech->name));
-	}
+		assert((initial && !rounds) || sasl_server_step(&x, NULL, &out) == SASL_BAD);
+	if (got == SASL_VERIFY)
+		judge(&x, how & 8, words, &out);
 	sasl_server_done(&x);
 	assert(!x.held.p && !x.request.authcid.p);
 	buf_done(&out);
@@ -72,13 +166,15 @@ static void check_offer(struct slice offered)
 	struct buf list;
 
 	buf_init(&list, 256);
-	sasl_mech_list(&list, false);
+	sasl_mech_list(&list, sasl_without(SASL_PASSWORDS, SASL_REVEALS));
 	assert(!list.n); /* both reveal the password */
-	sasl_mech_list(&list, true);
+	sasl_mech_list(&list, SASL_PASSWORDS);
 	assert(list.n && !list.failed);
 	if (m)
-		assert(memmem(list.p, list.n, m->name.p, m->name.n));
-	assert(!m || sasl_client_pick(&x, offered, true, S("user"), secret(S("pass"))));
+		assert((memmem(list.p, list.n, m->name.p, m->name.n) != NULL) ==
+		       !!(SASL_PASSWORDS & SASL_BIT(sasl_mech_id(m))));
+	assert(!m || !(SASL_PASSWORDS & SASL_BIT(sasl_mech_id(m))) ||
+	       sasl_client_pick(&x, offered, true, S("user"), secret(S("pass"))));
 	buf_done(&list);
 }
 
@@ -113,6 +209,10 @@ static void claim(struct slice words, bool cramped, bool silent)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
+	static const struct slice names[] = {
+		S("PLAIN"),   S("LOGIN"),       S("SCRAM-SHA-256"), S("SCRAM-SHA-256-PLUS"),
+		S("XOAUTH2"), S("OAUTHBEARER"), S("EXTERNAL"),      S("CRAM-MD5"),
+	};
 	struct slice words;
 
 	if (size < 1)
@@ -121,6 +221,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (data[0] & 4)
 		claim(words, data[0] & 8, data[0] & 16);
 	else
-		serve(sasl_mech_find(data[0] & 1 ? S("LOGIN") : S("PLAIN")), data[0] & 2, words);
+		serve(sasl_mech_find(names[(data[0] & 1) | (data[0] >> 4 & 6)]), data[0], words);
 	return 0;
 }

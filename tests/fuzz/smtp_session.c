@@ -15,7 +15,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 #define CFG                                                                                        \
 	.hostname = S("h.test"), .message_max = 500, .discard_max = 2000, .rcpt_max = 3,           \
-	.line_max = 128, .auth_line_max = 512
+	.line_max = 128, .auth_line_max = 512, .mechanisms = SASL_BIT(SASL_MECHS) - 1
 
 /* Two of each: in the clear, and inside TLS. */
 static const struct smtp_config cfgs[4][2] = {
@@ -38,12 +38,14 @@ static const struct smtp_config cfgs[4][2] = {
 	      .message_max = UINT64_MAX / 2,
 	      .rcpt_max = 1,
 	      .line_max = 64,
-	      .auth_line_max = 64 },
+	      .auth_line_max = 64,
+	      .mechanisms = SASL_BIT(SASL_CRAM_MD5) },
 	    { .hostname = S("h"),
 	      .message_max = 20,
 	      .rcpt_max = 1,
 	      .line_max = 64,
 	      .auth_line_max = 64,
+	      .mechanisms = SASL_PASSWORDS,
 	      .command_max = 2,
 	      .implicit_tls = true },
 	},
@@ -55,6 +57,7 @@ struct client {
 	struct buf out;
 	uint32_t chance;
 	bool closed, user, mail, body, no_handshake;
+	bool let_in; /* once it has taken the last word */
 	char wordy[SMTP_TEXT_MAX + 100];
 	unsigned rcpts;
 	size_t content;
@@ -110,6 +113,21 @@ static void answer(struct client *c, uint32_t question, bool yes, int code, cons
 	assert(!smtp_session_answer(c->s, question, &a, &c->out));
 }
 
+static void supply(struct client *c, uint32_t question)
+{
+	static const struct sasl_verifier verifier = { .salt = { "salt", 4 },
+						       .rounds = SASL_ROUNDS_MIN };
+	const struct sasl_supply from = { .nonce = S("nonce"),
+					  .hostname = S("h.test"),
+					  .verifier = &verifier,
+					  .exporter = S("exporter"),
+					  .plus_offered = true };
+
+	assert(!smtp_session_supply(c->s, question + 1, &from, &c->out));
+	assert(smtp_session_supply(c->s, question, &from, &c->out));
+	assert(!smtp_session_supply(c->s, question, &from, &c->out));
+}
+
 static void tx_over(struct client *c)
 {
 	assert(c->mail);
@@ -129,10 +147,20 @@ static void ask(struct client *c, enum smtp_want what, const struct smtp_event *
 	smtp_session_shrink(c->s);
 
 	switch ((int)what) {
+	case SMTP_ASK_SASL:
+		assert(!c->user && smtp_session_tls(c->s) && smtp_session_is_esmtp(c->s));
+		if (yes)
+			supply(c, ev->question);
+		else
+			answer(c, ev->question, false, 250, "2.0.0");
+		break;
 	case SMTP_ASK_AUTH:
 		assert(!c->user && smtp_session_tls(c->s) && smtp_session_is_esmtp(c->s));
 		assert(ev->auth->authcid.n <= SASL_FIELD_MAX);
-		c->user = yes;
+		yes = yes && ev->auth->fault == SASL_FAULT_NONE;
+		/* Not before the client has taken the last word of a mechanism that has one. */
+		c->user = yes && ev->auth->by != SASL_BY_PROOF;
+		c->let_in = yes;
 		answer(c, ev->question, yes, 235, "2.7.0");
 		break;
 	case SMTP_ASK_MAIL:
@@ -174,6 +202,7 @@ static void pump(struct client *c, struct slice *in)
 			check_replies(c);
 			break;
 		case SMTP_WANT_ANSWER: abort();
+		case SMTP_ASK_SASL:
 		case SMTP_ASK_AUTH:
 		case SMTP_ASK_MAIL:
 		case SMTP_ASK_RCPT:
@@ -217,6 +246,7 @@ static void feed(struct client *c, struct buf *held, struct slice bytes)
 	buf_shift(held, held->n - in.n);
 	free(exact);
 	smtp_session_shrink(c->s);
+	c->user |= c->let_in && smtp_session_user(c->s);
 	assert(c->user == smtp_session_user(c->s) && c->mail == smtp_session_in_tx(c->s));
 	assert(c->closed == (smtp_session_clock(c->s) == SMTP_CLOCK_NONE));
 	assert(smtp_session_helo(c->s).n <= 255 && !has_control(smtp_session_helo(c->s)));
@@ -262,6 +292,7 @@ static void hang_up(struct client *c, struct buf *held, bool late)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
+	static const struct smtp_peer peer = { true, true };
 	struct client c = { 0 };
 	struct slice left;
 	struct buf held;
@@ -277,6 +308,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	c.cfg = &cfgs[flags >> 4 & 3][flags >> 2 & 1];
 	c.s = smtp_session_new(c.cfg);
 	assert(c.s);
+	smtp_session_peer(c.s, &peer);
 	buf_init(&c.out, SMTP_OUT_MIN);
 	buf_init(&held, size + 1024);
 	if (stop == 15)

@@ -1,0 +1,58 @@
+/* ctl/key.c -- see key.h. */
+#include "ctl/key.h"
+
+#include <stdio.h>
+
+/* A key that exists elsewhere comes by standard input: the command line is for all to see. */
+static bool read_import(struct json_out *j, struct err *e)
+{
+	char line[256];
+	bool ok = fgets(line, sizeof line, stdin);
+
+	if (ok) {
+		line[strcspn(line, "\r\n")] = '\0';
+		json_kstr(j, "import", slice_str(line));
+	}
+	explicit_bzero(line, sizeof line);
+	return ok || err_set(e, ERR_INPUT, "no key on standard input");
+}
+
+/* How it may log in. */
+static void add_means(const struct ctl_args *a, struct json_out *j)
+{
+	struct slice left = a->mechanisms, name;
+
+	json_kbool(j, "cram_md5", a->cram_md5);
+	json_key(j, "mechanisms");
+	json_open_list(j);
+	while (left.n) {
+		slice_cut(left, ',', &name, &left);
+		json_str(j, name);
+	}
+	json_close_list(j);
+	json_key(j, "certificates");
+	json_open_list(j);
+	for (size_t i = 0; i < a->n_certificates; i++)
+		json_str(j, a->certificates[i]);
+	json_close_list(j);
+}
+
+bool ctl_key_spec(const struct ctl_args *a, uint64_t seconds, struct json_out *j, struct err *e)
+{
+	json_open(j);
+	json_kstr(j, "account", a->account);
+	if (a->name.n)
+		json_kstr(j, "name", a->name);
+	if (seconds)
+		json_knum(j, "expires", seconds);
+	json_key(j, "scopes");
+	json_open_list(j);
+	for (size_t i = 0; i < a->n_scopes; i++)
+		json_str(j, a->scopes[i]);
+	json_close_list(j);
+	add_means(a, j);
+	if (a->import_key && !read_import(j, e))
+		return false;
+	json_close(j);
+	return true;
+}
