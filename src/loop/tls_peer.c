@@ -22,7 +22,6 @@ static int accept_any(int ok, X509_STORE_CTX *ctx)
 
 bool tls_peer_ask(SSL_CTX *ctx, struct slice client_ca, struct err *e)
 {
-	STACK_OF(X509_NAME) * names;
 	char path[4096];
 
 	SSL_CTX_set_verify(ctx, SSL_VERIFY_PEER, accept_any);
@@ -30,17 +29,10 @@ bool tls_peer_ask(SSL_CTX *ctx, struct slice client_ca, struct err *e)
 	/* A ticket would carry the certificate past its end, and past the proof of its key. */
 	SSL_CTX_set_options(ctx, SSL_OP_NO_TICKET);
 	SSL_CTX_set_num_tickets(ctx, 0);
-	if (!client_ca.n)
-		return true;
-	if (!tls_path(client_ca, path, e))
-		return false;
-	names = SSL_load_client_CA_file(path);
-	if (!names || SSL_CTX_load_verify_file(ctx, path) != 1) {
-		sk_X509_NAME_pop_free(names, X509_NAME_free);
-		return tls_error(e, path);
-	}
-	SSL_CTX_set_client_CA_list(ctx, names);
-	return true;
+	/* The CA is not named to clients: those that are known by their key alone would keep their
+	 * certificates to themselves. */
+	return !client_ca.n || (tls_path(client_ca, path, e) &&
+				(SSL_CTX_load_verify_file(ctx, path) == 1 || tls_error(e, path)));
 }
 
 static SSL *ready(const struct stream *s)
