@@ -69,9 +69,9 @@ static void to_row(const struct account *a, struct val row[ACCOUNT_COLUMNS])
 	row[ACCOUNT_STATE] = val_text(slice_str(account_state_name(a->state)));
 	row[ACCOUNT_CREATED] = val_int((int64_t)a->created_ms);
 	row[ACCOUNT_STATE_SINCE] = val_int((int64_t)a->state_ms);
-	row[ACCOUNT_QUEUED] = a->queued == QUEUED_AS_STATE
-				  ? (struct val){ .type = VAL_NULL }
-				  : val_text(slice_str(queued_name(a->queued)));
+	row[ACCOUNT_QUEUED].type = VAL_NULL;
+	if (a->queued != QUEUED_AS_STATE)
+		row[ACCOUNT_QUEUED] = val_text(slice_str(queued_name(a->queued)));
 }
 
 static uint64_t new_id(void)

@@ -492,8 +492,11 @@ static bool change_end(struct store_handle *h, const struct actor *by, struct sl
 
 static struct val queued_val(enum queued q)
 {
-	return q == QUEUED_AS_STATE ? (struct val){ .type = VAL_NULL }
-				    : val_text(slice_str(queued_name(q)));
+	struct val v = { .type = VAL_NULL };
+
+	if (q != QUEUED_AS_STATE)
+		v = val_text(slice_str(queued_name(q)));
+	return v;
 }
 
 static bool has_queued(const struct val *v, enum queued q)

@@ -158,12 +158,13 @@ static const char *name_of(struct taking *t, const char *path)
 static const char *clean(struct taking *t, struct slice path)
 {
 	const char *text = arena_dup(&t->arena, path).p;
-	const char *slash = text ? strrchr(text, '/') : NULL;
-	const char *dir =
-	    slash == text ? "/" : arena_dup(&t->arena, slice(text, (size_t)(slash - text))).p;
+	const char *slash = text ? strrchr(text, '/') : NULL, *dir;
 	char real[PATH_MAX];
 
-	if (!slash || !dir || !realpath(dir, real))
+	if (!slash)
+		return text;
+	dir = slash == text ? "/" : arena_dup(&t->arena, slice(text, (size_t)(slash - text))).p;
+	if (!dir || !realpath(dir, real))
 		return text;
 	return text2(&t->arena, real, slash);
 }

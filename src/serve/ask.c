@@ -88,6 +88,7 @@ static void on_question(struct loop_task *t)
 
 static struct question *question_new(struct server *s, const struct slice *dests, size_t n)
 {
+	pthread_condattr_t steady;
 	struct question *q = calloc(1, sizeof *q);
 
 	if (!q)
@@ -105,7 +106,10 @@ static struct question *question_new(struct server *s, const struct slice *dests
 		return NULL;
 	}
 	pthread_mutex_init(&q->lock, NULL);
-	pthread_cond_init(&q->answered, NULL);
+	pthread_condattr_init(&steady);
+	pthread_condattr_setclock(&steady, CLOCK_MONOTONIC);
+	pthread_cond_init(&q->answered, &steady);
+	pthread_condattr_destroy(&steady);
 	for (size_t i = 0; i < n; i++) {
 		q->dests[i].n =
 		    dests[i].n < sizeof q->dests[i].name ? dests[i].n : sizeof q->dests[i].name;
@@ -119,7 +123,7 @@ static bool wait_for(struct question *q)
 	struct timespec until;
 	bool done;
 
-	clock_gettime(CLOCK_REALTIME, &until);
+	clock_gettime(CLOCK_MONOTONIC, &until);
 	until.tv_sec += WAIT_S;
 	pthread_mutex_lock(&q->lock);
 	while (!q->done && !pthread_cond_timedwait(&q->answered, &q->lock, &until))

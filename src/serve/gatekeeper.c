@@ -56,7 +56,7 @@ static bool rest(struct gatekeeper *k)
 	struct timespec until;
 	bool stop;
 
-	clock_gettime(CLOCK_REALTIME, &until);
+	clock_gettime(CLOCK_MONOTONIC, &until);
 	until.tv_sec += WRITE_MS / 1000;
 	pthread_mutex_lock(&k->lock);
 	if (!k->stop)
@@ -158,13 +158,18 @@ static bool start(struct gatekeeper *k, struct err *e)
 struct gatekeeper *gatekeeper_new(const struct conf *c, const uint64_t hash_key[2], struct err *e)
 {
 	struct gatekeeper *k = calloc(1, sizeof *k);
+	pthread_condattr_t attr;
 
 	if (!k) {
 		err_set(e, ERR_LATER, "out of memory");
 		return NULL;
 	}
 	pthread_mutex_init(&k->lock, NULL);
-	pthread_cond_init(&k->wake, NULL);
+	/* Whoever sets the clock does not change how long it rests. */
+	pthread_condattr_init(&attr);
+	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	pthread_cond_init(&k->wake, &attr);
+	pthread_condattr_destroy(&attr);
 	if (open_gate(k, c, hash_key, e) && start(k, e))
 		return k;
 	gatekeeper_free(k);
