@@ -117,7 +117,7 @@ static void more_done(struct more *m)
 	buf_done(&m->certificates);
 }
 
-static void cram_purpose(struct slice id, char ret[9 + KEY_ID_LEN])
+void key_cram_purpose(struct slice id, char ret[KEY_CRAM_PURPOSE])
 {
 	memcpy(ret, "cram-md5:", 9);
 	memcpy(ret + 9, id.p, KEY_ID_LEN);
@@ -127,7 +127,7 @@ static bool make_more(const struct key_spec *spec, const struct key_text *parts,
 		      struct err *e)
 {
 	unsigned char salt[SCRAM_SALT];
-	char purpose[9 + KEY_ID_LEN];
+	char purpose[KEY_CRAM_PURPOSE];
 
 	keyring_random(salt, sizeof(salt));
 	key_scram_make(parts->whole, salt, &m->scram);
@@ -141,7 +141,7 @@ static bool make_more(const struct key_spec *spec, const struct key_text *parts,
 	if (!spec->cram_md5)
 		return true;
 	MUST(spec->keyring);
-	cram_purpose(parts->id, purpose);
+	key_cram_purpose(parts->id, purpose);
 	return keyring_cram_md5_seal(spec->keyring, slice(purpose, sizeof(purpose)), parts->whole,
 				     &m->cram, e);
 }
@@ -409,7 +409,7 @@ bool key_cram_md5(struct store_handle *h, const struct keyring *keyring, uint64_
 		  bool *ret_ok, struct err *e)
 {
 	struct val row[KEY_COLUMNS];
-	char purpose[9 + KEY_ID_LEN];
+	char purpose[KEY_CRAM_PURPOSE];
 	struct slice blob = S("");
 	struct err why = { 0 };
 	struct arena a;
@@ -421,7 +421,7 @@ bool key_cram_md5(struct store_handle *h, const struct keyring *keyring, uint64_
 	there = get_row(h, account, id, &a, row, &why);
 	if (there)
 		blob = row[KEY_CRAM_MD5].s;
-	cram_purpose(id, purpose);
+	key_cram_purpose(id, purpose);
 	*ret_ok = keyring_cram_md5_check(keyring, slice(purpose, sizeof(purpose)), blob, challenge,
 					 digest);
 	arena_done(&a);

@@ -132,4 +132,9 @@ bool key_certificates(struct store_handle *, uint64_t account, struct slice id, 
 bool key_list(struct store_handle *, uint64_t account, struct slice after, size_t limit,
 	      struct arena *, struct key **ret, size_t *ret_n, struct err *e);
 
+/* Seals with the newest master key what is sealed with an older one, of every key in one
+ * transaction; *ret_n: how many were. After that the older ones may go (keyring_prune).
+ * ERR_DAMAGED: one does not open, and nothing was changed. */
+bool key_reseal(struct store_handle *, const struct keyring *, size_t *ret_n, struct err *e);
+
 #endif

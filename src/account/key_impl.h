@@ -13,4 +13,8 @@ void key_text_make(const unsigned char random[KEY_RANDOM], char ret[KEY_TEXT_LEN
 void key_scram_make(struct secret whole, const unsigned char salt[SCRAM_SALT],
 		    struct key_scram *ret);
 
+/* What its CRAM-MD5 state is sealed for. */
+#define KEY_CRAM_PURPOSE (9 + KEY_ID_LEN)
+void key_cram_purpose(struct slice id, char ret[KEY_CRAM_PURPOSE]);
+
 #endif

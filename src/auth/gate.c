@@ -147,8 +147,8 @@ static void push_saved(struct gate *g, const struct ban *b)
 	g->saved_end = &s->next;
 }
 
-/* Whether it may have been a guess. An owner's revoked key is none; nor is what nobody could
- * decide. */
+/* Whether it may have been a guess: not when nobody could decide, nor when the secret was right and
+ * something else was not. */
 static bool is_guess(enum auth_reason r)
 {
 	switch (auth_answer(r)) {
@@ -158,7 +158,8 @@ static bool is_guess(enum auth_reason r)
 	case AUTH_BASIC:
 	case AUTH_INVALID: break;
 	}
-	return r != REASON_ACCOUNT_HELD && r != REASON_ACCOUNT_CLOSED && r != REASON_SCOPE_MISSING;
+	return r != REASON_MECHANISM && r != REASON_REVOKED && r != REASON_EXPIRED &&
+	       r != REASON_ACCOUNT_HELD && r != REASON_ACCOUNT_CLOSED && r != REASON_SCOPE_MISSING;
 }
 
 static uint64_t digest_of(const struct gate *g, const struct gate_attempt *a)

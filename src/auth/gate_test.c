@@ -131,8 +131,10 @@ static void test_guesses(void **state)
 /* What is no guess is not counted; one secret, be it tried for ever, is one guess. */
 static void test_no_guesses(void **state)
 {
-	static const enum auth_reason row[] = { REASON_OK, REASON_STORE_DOWN, REASON_ACCOUNT_HELD,
-						REASON_SCOPE_MISSING };
+	static const enum auth_reason row[] = {
+		REASON_OK,      REASON_STORE_DOWN,   REASON_MECHANISM,      REASON_REVOKED,
+		REASON_EXPIRED, REASON_ACCOUNT_HELD, REASON_ACCOUNT_CLOSED, REASON_SCOPE_MISSING
+	};
 	struct fix f;
 	char secret[16];
 
@@ -140,9 +142,9 @@ static void test_no_guesses(void **state)
 	begin(&f, &plain);
 	for (unsigned i = 0; i < 400; i++) {
 		snprintf(secret, sizeof secret, "s%u", i);
-		assert_int_equal(attempt(&f, "192.0.2.1", secret, row[i % 4], NOW + i).delay_ms, 0);
-		assert_int_equal(attempt(&f, "192.0.2.2", "old", REASON_REVOKED, NOW + i).delay_ms,
-				 0);
+		assert_int_equal(attempt(&f, "192.0.2.1", secret, row[i % 8], NOW + i).delay_ms, 0);
+		assert_int_equal(
+		    attempt(&f, "192.0.2.2", "old", REASON_WRONG_SECRET, NOW + i).delay_ms, 0);
 	}
 	assert_false(holds(&f, "192.0.2.1", NOW) || holds(&f, "192.0.2.2", NOW));
 	end(&f);

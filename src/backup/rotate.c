@@ -2,10 +2,12 @@
  * memory, and what it sealed with an old one after that was dropped would be lost. */
 #include "backup/backup.h"
 
+#include "account/key.h"
 #include "base/auto.h"
 #include "ctl/ctl.h"
 #include "keyring/keyring.h"
 #include "ops/conf.h"
+#include "sender/domain.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -39,8 +41,30 @@ static bool keep_server_out(const char *lock, int *ret_fd, struct err *e)
 	       err_set(e, ERR_CONFLICT, "stop the server first: it has the keys in memory");
 }
 
+/* Everything is sealed with the first key of the file afterwards. */
+static bool reseal(const char *data, const char *key, size_t *ret_n, struct err *e)
+{
+	static const struct schema *const schemas[] = { &account_schema, &sender_schema };
+	struct keyring *k = keyring_open(slice_str(key), e);
+	char path[PATH_MAX + 16];
+	struct store_conf sc = { 0 };
+	struct store_handle *h;
+	struct store *s;
+	bool ok;
+
+	snprintf(path, sizeof path, "%s/signet.db", data);
+	sc.path = slice_str(path);
+	s = k ? store_open(&store_sqlite, &sc, schemas, 2, e) : NULL;
+	h = s ? store_attach(s, e) : NULL;
+	ok = h && key_reseal(h, k, ret_n, e);
+	store_detach(h);
+	store_close(s);
+	keyring_close(k);
+	return ok;
+}
+
 static bool change(const struct conf *c, bool prune, unsigned *ret_number, unsigned *ret_keys,
-		   struct err *e)
+		   size_t *ret_resealed, struct err *e)
 {
 	char data[PATH_MAX], key[PATH_MAX], lock[PATH_MAX];
 	struct keyring *k;
@@ -50,7 +74,8 @@ static bool change(const struct conf *c, bool prune, unsigned *ret_number, unsig
 	snprintf(key, sizeof key, "%.*s/master.key", SLICE_ARG(c->data_dir));
 	snprintf(lock, sizeof lock, "%.*s/lock", SLICE_ARG(c->spool.path));
 	if (!become_owner(data, e) || !keep_server_out(lock, &fd, e) ||
-	    !(prune ? keyring_prune(slice_str(key), e) : keyring_rotate(slice_str(key), e)))
+	    (!prune && !keyring_rotate(slice_str(key), e)) || !reseal(data, key, ret_resealed, e) ||
+	    (prune && !keyring_prune(slice_str(key), e)))
 		return false;
 	k = keyring_open(slice_str(key), e);
 	if (!k)
@@ -66,6 +91,7 @@ int keyring_command(const char *config, bool prune, bool json)
 	struct err e = { 0 };
 	const struct conf *c = conf_read(config, &e);
 	unsigned number = 0, keys = 0;
+	size_t resealed = 0;
 	bool ok;
 
 	if (!c) {
@@ -73,15 +99,19 @@ int keyring_command(const char *config, bool prune, bool json)
 		return EXIT_CONFIG;
 	}
 	umask(077);
-	ok = change(c, prune, &number, &keys, &e);
+	ok = change(c, prune, &number, &keys, &resealed, &e);
 	conf_free(c);
 	if (!ok) {
 		fprintf(stderr, "signet: %s\n", e.text);
 		return ctl_exit_code(e.kind);
 	}
 	if (json)
-		printf("{\"number\":%u,\"older\":%u}\n", number, keys - 1);
+		printf("{\"number\":%u,\"older\":%u,\"resealed\":%zu}\n", number, keys - 1,
+		       resealed);
 	else
-		printf("master key %u seals from now on; %u older are kept\n", number, keys - 1);
+		printf(
+		    "master key %u seals from now on; %u older are kept; %zu secrets were sealed "
+		    "anew\n",
+		    number, keys - 1, resealed);
 	return EXIT_DONE;
 }

@@ -30,7 +30,7 @@ struct keyring *keyring_open(struct slice path, struct err *e);
  * at any moment leaves the old one or the new one, both of which open everything. A keyring that is
  * open does not change. ERR_CONFLICT: the file is full of keys. */
 bool keyring_rotate(struct slice path, struct err *e);
-/* Drops all keys but the first. What they sealed is lost: see keyring_key_of(). */
+/* Drops all keys but the first. What they sealed is lost: it is sealed anew before (key_reseal). */
 bool keyring_prune(struct slice path, struct err *e);
 /* How many keys, and the number of the one that seals. */
 unsigned keyring_keys(const struct keyring *);

@@ -1,4 +1,6 @@
 """The master key is replaced: with the server stopped, and whole at whatever moment it is killed."""
+import base64
+import hmac
 import os
 
 from lab import paths
@@ -17,15 +19,27 @@ def keys(s):
     return [tuple(x.split()[1:]) for x in lines[1:]]
 
 
+def cram_login(s, kid, key):
+    with s.raw() as c:
+        c.ehlo()
+        challenge = c.cmd("AUTH CRAM-MD5")
+        equal(challenge.code, 334, "a challenge")
+        text = base64.b64decode(challenge[4:])
+        answer = f"{kid} {hmac.new(key.encode(), text, 'md5').hexdigest()}"
+        equal(c.cmd(base64.b64encode(answer.encode()).decode()).code, 235, "CRAM-MD5")
+
+
 def test_rotate_and_prune(lab):
-    s = lab.signet()
+    s = lab.signet({("listener", "tls"): {"mechanisms": ["PLAIN", "CRAM-MD5"]}})
+    kid, key = s.new_key("shop", "--cram-md5")
+    cram_login(s, kid, key)
     first = keys(s)
     code, _, err = s.run("keyring", "rotate", check=False)
     equal(code, 73, err)
     check("stop the server" in err, "it says what to do", err)
     equal(keys(s), first, "nothing changed")
     s.stop()
-    equal(s.ctl("keyring", "rotate"), {"number": 2, "older": 1}, "what it says")
+    equal(s.ctl("keyring", "rotate"), {"number": 2, "older": 1, "resealed": 1}, "what it says")
     equal(keys(s)[1:], first, "the old one is kept, behind the new one")
     check(keys(s)[0][1] != first[0][1], "it is another")
     equal(os.stat(os.path.join(s.data, "master.key")).st_mode & 0o7777, 0o600, "its mode")
@@ -34,10 +48,12 @@ def test_rotate_and_prune(lab):
         equal(c.message(s.sender, "r@example.com", f"From: {s.sender}\r\n\r\nx\r\n").code, 250,
               "a key from before")
     s.stop()
-    equal(s.ctl("keyring", "prune"), {"number": 2, "older": 0}, "what it says")
+    equal(s.ctl("keyring", "prune"), {"number": 2, "older": 0, "resealed": 0}, "what it says")
     equal(len(keys(s)), 1, "keys")
     s.start()
     s.login().close()
+    # What the first key sealed was sealed anew: it needs that key no more.
+    cram_login(s, kid, key)
 
 
 def test_killed_at_every_step(lab):
