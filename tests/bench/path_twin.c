@@ -455,6 +455,11 @@ bool smtp_out_resume(struct site *site)
 	return false;
 }
 
+void smtp_out_hurry(struct site *site)
+{
+	(void)site;
+}
+
 void smtp_out_shutdown(struct site *site)
 {
 	(void)site;

@@ -29,7 +29,7 @@ def tables():
     commands, _, rest = out.partition("Commands:")[2].partition("Options:")
     names = [re.match(r"  ([a-z-]+(?: [a-z-]+)?)(?: |$)", x).group(1)
              for x in commands.strip("\n").splitlines()]
-    options = re.findall(r"^  (--[a-z-]+) +([A-Z][A-Z0-9]*(?= )|) *(.*)$", rest, re.M)
+    options = re.findall(r"^  (--[a-z0-9-]+) +([A-Z][A-Z0-9]*(?= )|) *(.*)$", rest, re.M)
     check(len(names) > 20 and len(options) > 20, "help is understood", names, options)
     return names, options
 
