@@ -297,6 +297,12 @@ static void lookup_run(struct job *job, void *ctx)
 	int rc;
 
 	(void)ctx;
+	/* At the end every lookup that waits is still run: a resolver that hangs would hold it up.
+	 */
+	if (atomic_load(&d->home->server->stopping)) {
+		err_set(&d->why, ERR_LATER, "the server stops");
+		return;
+	}
 	snprintf(host, sizeof host, "%.*s", SLICE_ARG(d->host));
 	rc = getaddrinfo(host, NULL, &hints, &list);
 	if (rc) {

@@ -548,8 +548,8 @@ void smtp_out_hurry(struct site *site)
 		next = o->after;
 		if (o->proven || now - o->began_ms < GIVE_WAY_MS || o->stage == STAGE_OVER)
 			continue;
-		if (!dial_stop(&o->dial))
-			continue; /* a worker has its name still */
+		if (o->dial.job_out || !dial_stop(&o->dial))
+			continue; /* a worker has its name still: what it finds is to be used */
 		o->hopeless = false;
 		blame_host(
 		    o, dialling ? "connect" : smtp_client_phase_name(smtp_client_phase(o->client)),
