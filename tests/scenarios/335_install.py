@@ -73,7 +73,7 @@ def analyze(*args):
     if not shutil.which("systemd-analyze"):
         raise Skip("systemd-analyze is not here")
     p = subprocess.run(["systemd-analyze", *args], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=60,
-                       check=False)
+                       env=dict(os.environ, LC_ALL="C.UTF-8"), check=False)    # its ticks are UTF-8
     return p.returncode, p.stdout.decode("utf-8", "replace")
 
 

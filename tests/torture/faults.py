@@ -316,7 +316,7 @@ def run(job):
     at = time.monotonic()
     try:
         r.go()
-        return {"spec": spec, "variant": variant, "hits": r.hits(), "code": r.code,
+        return {"number": number, "spec": spec, "variant": variant, "hits": r.hits(), "code": r.code,
                 "findings": r.findings, "acked": len(r.acked), "refused": len(r.refused),
                 "unsure": len(r.unsure), "stack": r.stacks(), "notes": r.notes[:6],
                 "seconds": time.monotonic() - at}
@@ -372,6 +372,9 @@ def where(binary, stack):
     return " < ".join(f"{f} {l}" for f, l in zip(lines[::2], lines[1::2]))
 
 
+ANSWER_S = 60
+
+
 def go(jobs_wanted, seed, each=None, say=print, binary=None, at_once=2, only=None):
     """Returns (all results, those with findings). jobs_wanted: at most so many runs; None: all."""
     global RIG
@@ -391,14 +394,29 @@ def go(jobs_wanted, seed, each=None, say=print, binary=None, at_once=2, only=Non
             jobs = jobs[:jobs_wanted]
         results = []
         say(f"{len(jobs)} runs, seed {seed}")
-        with multiprocessing.get_context("fork").Pool(at_once) as pool:
-            for i, r in enumerate(pool.imap_unordered(run, [(n, *j) for n, j in enumerate(jobs)])):
-                results.append(r)
-                if r["findings"]:
-                    say(f"FINDING {r['variant']} {r['spec']}: " + "; ".join(r["findings"])[:1500]
-                        + f"\n    at {where(RIG.template.binary, r['stack'])}\n    {r['notes']}")
-                if i % 500 == 499:
-                    say(f"{i + 1} of {len(jobs)}")
+        left = dict(enumerate(jobs))
+        # A pool whose worker is gone waits for its answer for ever: what is missing is asked again.
+        for _ in range(3):
+            with multiprocessing.get_context("fork").Pool(at_once) as pool:
+                told = pool.imap_unordered(run, [(n, *j) for n, j in left.items()])
+                while left:
+                    try:
+                        r = told.next(timeout=ANSWER_S)
+                    except multiprocessing.TimeoutError:
+                        say(f"no answer for {ANSWER_S} s: {len(left)} runs are begun again")
+                        break
+                    left.pop(r["number"])
+                    results.append(r)
+                    if r["findings"]:
+                        say(f"FINDING {r['variant']} {r['spec']}: "
+                            + "; ".join(r["findings"])[:1500]
+                            + f"\n    at {where(RIG.template.binary, r['stack'])}\n    {r['notes']}")
+                    if len(results) % 500 == 0:
+                        say(f"{len(results)} of {len(jobs)}")
+            if not left:
+                break
+        if left:
+            raise AssertionError(f"{len(left)} runs gave no answer")
         return results, [r for r in results if r["findings"]]
     finally:
         RIG.remove()
