@@ -86,6 +86,12 @@ static bool decode_name(struct slice s, struct arena *a, struct slice *ret)
 	return decode(s, a, ret) && manifest_name_ok(*ret);
 }
 
+/* One number has one spelling. */
+static bool number(struct slice s, uint64_t *ret)
+{
+	return slice_u64(s, ret) && (s.n == 1 || s.p[0] != '0');
+}
+
 /* -- versions -- */
 
 static bool version_part(struct slice *s, uint64_t *ret)
@@ -196,7 +202,7 @@ static bool read_file(struct reader *r, struct manifest *m)
 		return false;
 	m->files = f;
 	f += m->n_files;
-	if (!read_digest(v[0], f->sha256) || !slice_u64(v[1], &f->bytes) ||
+	if (!read_digest(v[0], f->sha256) || !number(v[1], &f->bytes) ||
 	    !decode_name(v[2], r->arena, &f->name) ||
 	    (m->n_files && slice_cmp(f[-1].name, f->name) >= 0))
 		return false;
@@ -228,8 +234,8 @@ static bool read_body(struct reader *r, struct manifest *m)
 
 	if (!fields(r, S("program"), &m->program, 1) || !fields(r, S("time"), &m->time, 1) ||
 	    !fields(r, S("hostname"), &m->hostname, 1) || !fields(r, S("owner"), &m->owner, 1) ||
-	    !fields(r, S("spool"), spool, 2) || !slice_u64(spool[0], &m->spool_format) ||
-	    !slice_u64(spool[1], &m->messages))
+	    !fields(r, S("spool"), spool, 2) || !number(spool[0], &m->spool_format) ||
+	    !number(spool[1], &m->messages))
 		return false;
 	while (next_is(r, S("file")))
 		if (!read_file(r, m))
@@ -258,7 +264,7 @@ bool manifest_read(struct slice text, struct arena *a, struct manifest *ret, str
 	uint64_t format = 0;
 	bool ok;
 
-	if (!fields(&r, S("signet-backup"), &word, 1) || !slice_u64(word, &format))
+	if (!fields(&r, S("signet-backup"), &word, 1) || !number(word, &format))
 		return err_set(e, ERR_DAMAGED, MANIFEST_NAME ": this is no backup's manifest");
 	if (format > MANIFEST_FORMAT)
 		return err_set(e, ERR_CONFLICT,

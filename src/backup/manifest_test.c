@@ -106,6 +106,8 @@ static void test_refused(void **state)
 		{ S("signet-backup 2\nwhatever\n"), ERR_CONFLICT, "newer" },
 		{ S("signet-backup 0\n"), ERR_DAMAGED, "line" },
 		{ S("something else\n"), ERR_DAMAGED, "no backup" },
+		{ S("signet-backup 01\n"), ERR_DAMAGED, "no backup" },
+		{ S(HEAD "file " SUM " 00 data/a\n"), ERR_DAMAGED, "line 7" },
 		{ S(HEAD "file " SUM " 0 ../etc/passwd\n"), ERR_DAMAGED, "line 7" },
 		{ S(HEAD "file " SUM " 0 /etc/passwd\n"), ERR_DAMAGED, "line 7" },
 		{ S(HEAD "file " SUM " 0 data/../../x\n"), ERR_DAMAGED, "line 7" },
