@@ -347,13 +347,6 @@ bool authlog_add(struct store_handle *h, const struct authlog_entry *x, size_t n
 	return store_finish(h, ok, e);
 }
 
-static void copy(char *field, size_t size, struct slice s)
-{
-	size_t n = s.n < size ? s.n : size - 1;
-
-	memcpy(field, s.p, n);
-	field[n] = '\0';
-}
 #define COPY(field, s) copy(field, sizeof(field), s)
 
 static void read_row(const struct val *v, struct authlog_entry *ret)

@@ -77,14 +77,6 @@ bool ban_forget(struct store_handle *h, const struct net *p, struct err *e)
 	return ok;
 }
 
-static void copy(char *field, size_t size, struct slice s)
-{
-	size_t n = s.n < size ? s.n : size - 1;
-
-	memcpy(field, s.p, n);
-	field[n] = '\0';
-}
-
 /* A row that cannot be read is no ban. */
 static bool read_row(const struct val *v, struct ban *ret)
 {

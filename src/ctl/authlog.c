@@ -97,22 +97,6 @@ static void print_row(const struct json *row)
 	putchar('\n');
 }
 
-static int failed(const struct json *j)
-{
-	struct slice text = S("the server's answer cannot be read"), kind = S("");
-	enum err_kind k = ERR_BUG;
-
-	if (j) {
-		(void)json_as_text(json_get(json_get(j, "error"), "message"), &text);
-		(void)json_as_text(json_get(json_get(j, "error"), "kind"), &kind);
-	}
-	for (enum err_kind i = ERR_BUG; i <= ERR_DAMAGED; i++)
-		if (slice_eq(kind, slice_str(err_kind_name(i))))
-			k = i;
-	fprintf(stderr, "signet: %.*s\n", SLICE_ARG(text));
-	return ctl_exit_code(k);
-}
-
 struct page {
 	char next[64];
 	bool more;
@@ -142,7 +126,7 @@ static int page(const struct ctl_args *a, struct slice socket, struct slice path
 	}
 	j = json_read(buf_slice(&body), &e);
 	if (code != 200 || !j || !json_want_list(j, "entries", true, &rows, &e)) {
-		rc = failed(code != 200 ? j : NULL);
+		rc = ctl_refused(code != 200 ? j : NULL);
 	} else {
 		p->n = json_length(rows);
 		p->more = json_as_true(json_get(j, "more"));

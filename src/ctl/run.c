@@ -482,7 +482,7 @@ static void print_object(const struct json *object)
 	}
 }
 
-static int refused(const struct json *j)
+int ctl_refused(const struct json *j)
 {
 	struct slice text = S("the server's answer cannot be read"), kind = S("");
 	enum err_kind k = ERR_BUG;
@@ -510,7 +510,7 @@ static int answer(const struct ctl_args *a, unsigned status_code, struct slice b
 		json_free(j);
 		return EXIT_DONE;
 	}
-	rc = refused(j);
+	rc = ctl_refused(j);
 	json_free(j);
 	return rc;
 }
@@ -574,7 +574,7 @@ static int step(struct request *r, struct slice socket, struct total *t)
 		return rc;
 	j = json_read(buf_slice(&body), &e);
 	if (code >= 300 || !j)
-		rc = refused(j);
+		rc = ctl_refused(j);
 	for (size_t i = 0; rc == EXIT_DONE && i < 3; i++) {
 		uint64_t n = 0;
 

@@ -2,6 +2,7 @@
 
 #include "base/map.h"
 #include "base/must.h"
+#include "policy/guard.h"
 
 #include <stdlib.h>
 
@@ -210,10 +211,7 @@ static struct tags tags_of(const struct limiter *l, const struct limiter_who *wh
 
 bool limiter_allows(const struct limiter *l, const unsigned char address[16])
 {
-	for (size_t i = 0; i < l->conf.n_allow; i++)
-		if (net_has(&l->conf.allow[i], address))
-			return true;
-	return false;
+	return guard_any(l->conf.allow, l->conf.n_allow, address);
 }
 
 /* -- delays -- */
