@@ -1,6 +1,7 @@
 """What a test function gets: servers and peers that end with the test, and a place for files."""
 import os
 import shutil
+import struct
 import subprocess
 import tempfile
 
@@ -53,6 +54,18 @@ class Lab:
         subprocess.run(["gcc", "-O2", "-D_GNU_SOURCE", "-shared", "-fPIC", "-o", out,
                         f"{paths.TESTS}/lab/shim/{name}.c"], check=True)
         return out
+
+    def clock(self, seconds=0):
+        """The environment of a program whose wall clock is off by seconds, and what sets them anew."""
+        path = os.path.join(self.make_dir("clock"), "shift")
+
+        def shift(by):
+            # In place: the program has the file mapped, and a moment at length 0 would be its end.
+            with open(path, "r+b" if os.path.exists(path) else "wb") as f:
+                f.write(struct.pack("=q", by))
+
+        shift(seconds)
+        return {"LD_PRELOAD": self.build_shim("clock"), "CLOCK_SHIFT_FILE": path}, shift
 
     def end(self):
         """Stops everything; the first complaint of any of them is the test's."""

@@ -1,6 +1,4 @@
 """Somebody sets the clock: an hour back, thirty days on. No timeout moves, sessions live on."""
-import os
-import struct
 import time
 
 from lab.lab import check, equal, reply
@@ -8,16 +6,8 @@ from lab.raw import wait_for
 
 
 def shifted(lab, options=None, **more):
-    path = os.path.join(lab.make_dir("clock"), "shift")
-
-    def shift(seconds):
-        # In place: the shim has the file mapped.
-        with open(path, "r+b" if os.path.exists(path) else "wb") as f:
-            f.write(struct.pack("q", seconds))
-
-    shift(0)
-    s = lab.signet(options, env={"LD_PRELOAD": lab.build_shim("clock"), "CLOCK_SHIFT_FILE": path},
-                   **more)
+    env, shift = lab.clock()
+    s = lab.signet(options, env=env, **more)
     return s, shift
 
 

@@ -5,7 +5,6 @@ import json
 import os
 import re
 import ssl
-import struct
 import threading
 import time
 
@@ -117,10 +116,7 @@ def setup(lab):
 
 def sixty_days_ago(lab):
     """The environment of a program that makes a certificate which is no longer good."""
-    shift = os.path.join(lab.make_dir("clock"), "shift")
-    with open(shift, "wb") as f:
-        f.write(struct.pack("=q", -60 * 86400))
-    return {"LD_PRELOAD": lab.build_shim("clock"), "CLOCK_SHIFT_FILE": shift}
+    return lab.clock(-60 * 86400)[0]
 
 
 def context(lab, w, more):
