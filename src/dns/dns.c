@@ -223,6 +223,14 @@ static void on_timeout(void *arg)
 
 /* -- answers -- */
 
+/* What a server says that has not gone and asked where it sends us: it proves nothing. libunbound
+ * takes it for "no data" when it comes from a server that it forwards to. */
+static bool is_referral(const struct ub_result *r)
+{
+	return !r->rcode && !r->havedata &&
+	       dns_refers(slice(r->answer_packet, r->answer_len > 0 ? (size_t)r->answer_len : 0));
+}
+
 static struct slice why_text(const struct ub_result *r, char *text, size_t size)
 {
 	static const char *const names[RCODE_NAMED] = { "NOERROR",  "FORMERR", "SERVFAIL",
@@ -231,6 +239,8 @@ static struct slice why_text(const struct ub_result *r, char *text, size_t size)
 
 	if (r->bogus)
 		snprintf(text, size, "DNSSEC: %s", r->why_bogus ? r->why_bogus : "bogus");
+	else if (is_referral(r))
+		snprintf(text, size, "a referral in place of an answer");
 	else if (name)
 		snprintf(text, size, "%s", name);
 	else
@@ -243,6 +253,8 @@ static enum dns_state state_of(const struct ub_result *r)
 	if (r->bogus)
 		return DNS_TROUBLE;
 	if (r->rcode != 0 && r->rcode != RCODE_MISSING)
+		return DNS_TROUBLE;
+	if (is_referral(r))
 		return DNS_TROUBLE;
 	if (r->nxdomain)
 		return DNS_NXDOMAIN;

@@ -25,6 +25,14 @@ static const struct served zone[] = {
 	{ .name = "other.test", .type = DNS_MX, .n = 1, .data = { S("\0\1\1m\4test\0") } },
 	{ .name = "empty.test", .type = DNS_MX },
 	{ .name = "empty.test", .type = DNS_A, .n = 1, .data = { A_RECORD } },
+	{ .name = "proven.test", .type = DNS_MX, .begins = "test" },
+	{ .name = "both.test", .type = DNS_MX, .begins = "test", .sends_on = "test" },
+	{ .name = "referred.test", .type = DNS_MX, .sends_on = "referred.test" },
+	{ .name = "referred-up.test", .type = DNS_MX, .sends_on = "test" },
+	{ .name = "referred-alias.test",
+	  .type = DNS_MX,
+	  .cname = "referred.test",
+	  .sends_on = "referred.test" },
 	{ .name = "broken.test", .type = DNS_MX, .rcode = 2 },
 	{ .name = "refused.test", .type = DNS_MX, .rcode = 5 },
 	{ .name = "silent.test", .type = DNS_MX, .rcode = -1 },
@@ -167,6 +175,11 @@ static void test_states(void **state)
 		const char *why;
 	} rows[] = {
 		{ "empty.test", DNS_NODATA, "" },
+		{ "proven.test", DNS_NODATA, "" },
+		{ "both.test", DNS_NODATA, "" },
+		{ "referred.test", DNS_TROUBLE, "a referral in place of an answer" },
+		{ "referred-up.test", DNS_TROUBLE, "a referral in place of an answer" },
+		{ "referred-alias.test", DNS_TROUBLE, "a referral in place of an answer" },
 		{ "nowhere.test", DNS_NXDOMAIN, "" },
 		{ "broken.test", DNS_TROUBLE, "SERVFAIL" },
 		{ "refused.test", DNS_TROUBLE, "SERVFAIL" }, /* the resolver's word for it */

@@ -1,6 +1,7 @@
 /* dns/name_server_test.c -- a name server with a table. */
 #include "base/buf.h"
 #include "base/must.h"
+#include "dns/dns.h"
 #include "dns/room_test.h"
 
 #include <arpa/inet.h>
@@ -96,6 +97,15 @@ static void add_answers(struct buf *b, const struct served *s)
 		add_record(b, owner, (unsigned)s->type, s->data[i]);
 }
 
+static void add_authority(struct buf *b, const struct served *s)
+{
+	if (s->sends_on)
+		add_record(b, slice_str(s->sends_on), DNS_NS, S("\2ns\4test\0"));
+	if (s->begins)
+		add_record(b, slice_str(s->begins), 6,
+			   S("\2ns\4test\0\0\0\0\0\1\0\0\0\1\0\0\0\1\0\0\0\1\0\0\0\1"));
+}
+
 static void answer(struct name_server *s, struct slice q, const struct sockaddr_in *from)
 {
 	const struct served *found;
@@ -116,11 +126,13 @@ static void answer(struct name_server *s, struct slice q, const struct sockaddr_
 	buf_addc(&b, (char)(0x80 | (found ? found->rcode : 3)));
 	add16(&b, 1);
 	add16(&b, found ? (unsigned)(found->n + (found->cname ? 1 : 0)) : 0);
-	add16(&b, 0);
+	add16(&b, found ? (found->sends_on != NULL) + (unsigned)(found->begins != NULL) : 0);
 	add16(&b, 0);
 	buf_add(&b, slice(q.p + 12, question - 12));
-	if (found)
+	if (found) {
 		add_answers(&b, found);
+		add_authority(&b, found);
+	}
 	sendto(s->fd, b.p, b.n, 0, (const struct sockaddr *)from, sizeof *from);
 	buf_done(&b);
 }

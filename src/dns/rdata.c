@@ -97,3 +97,86 @@ bool dns_aaaa_read(struct slice rdata, unsigned char ret[16])
 	memcpy(ret, rdata.p, 16);
 	return true;
 }
+
+/* -- messages -- */
+
+#define HEADER   12
+#define TYPE_NS  2
+#define TYPE_SOA 6
+
+static bool take16(struct slice *in, unsigned *ret)
+{
+	struct slice two;
+
+	if (in->n < 2)
+		return false;
+	two = slice_take(in, 2);
+	*ret = (unsigned)(unsigned char)two.p[0] << 8 | (unsigned char)two.p[1];
+	return true;
+}
+
+/* RFC 1035 4.1.4: a name ends with an empty label or with a pointer. */
+static bool skip_name(struct slice *in)
+{
+	while (in->n) {
+		size_t length = (unsigned char)slice_take(in, 1).p[0];
+		bool pointer = length > LABEL_MAX;
+
+		if (!length)
+			return true;
+		if (pointer)
+			length = 1;
+		if (length > in->n)
+			return false;
+		slice_take(in, length);
+		if (pointer)
+			return true;
+	}
+	return false;
+}
+
+static bool skip_question(struct slice *in)
+{
+	return skip_name(in) && in->n >= 4 && slice_take(in, 4).n;
+}
+
+static bool skip_record(struct slice *in, unsigned *ret_type)
+{
+	unsigned length;
+
+	if (!skip_name(in) || !take16(in, ret_type) || in->n < 6)
+		return false;
+	slice_take(in, 6); /* class, time to live */
+	if (!take16(in, &length) || length > in->n)
+		return false;
+	slice_take(in, length);
+	return true;
+}
+
+bool dns_refers(struct slice m)
+{
+	unsigned questions, answers, authority, type;
+	bool sends_on = false;
+
+	if (m.n < HEADER)
+		return true;
+	slice_take(&m, 4);
+	take16(&m, &questions);
+	take16(&m, &answers);
+	take16(&m, &authority);
+	slice_take(&m, 2);
+	while (questions--)
+		if (!skip_question(&m))
+			return true;
+	while (answers--)
+		if (!skip_record(&m, &type))
+			return true;
+	while (authority--) {
+		if (!skip_record(&m, &type))
+			return true;
+		if (type == TYPE_SOA)
+			return false;
+		sends_on |= type == TYPE_NS;
+	}
+	return sends_on;
+}

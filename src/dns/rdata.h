@@ -1,4 +1,5 @@
-/* dns/rdata.h -- the data of a resource record, as it came over the wire, without compression.
+/* dns/rdata.h -- the data of a resource record, as it came over the wire, without compression;
+ * and what a message as a whole says.
  *
  * Untrusted bytes: every length is checked, and what does not use up the whole record is wrong.
  * Pure. */
@@ -27,6 +28,11 @@ enum dns_rdata dns_mx_read(struct slice rdata, struct dns_mx *ret);
  * 3596 2.2). False: wrong length. */
 bool dns_a_read(struct slice rdata, unsigned char ret[16]);
 bool dns_aaaa_read(struct slice rdata, unsigned char ret[16]);
+
+/* Does a whole message (RFC 1035 4.1) without the data that was asked for send its reader on,
+ * rather than say that there is none: NS records in the authority section and no SOA (RFC
+ * 2308 2.1, 2.2)? One that cannot be read up to there says nothing, so it counts as such. */
+bool dns_refers(struct slice message);
 
 /* May it be the name of a host, or of a domain that gets mail: labels of 1 to 63 letters, digits,
  * hyphens and underscores (there are some), 253 octets in all, and the last label is not a number,

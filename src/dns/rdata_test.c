@@ -128,12 +128,56 @@ static void test_host_names(void **state)
 			fail_msg("row %zu", i);
 }
 
+#define HEAD(answers, authority) "\0\0\x81\x80\0\1\0" answers "\0" authority "\0\0"
+#define ASKED                    "\1a\4test\0\0\x0f\0\1"
+#define CNAME                    "\xc0\x0c\0\5\0\1\0\0\0\1\0\4\1b\xc0\x0e"
+#define NS                       "\xc0\x0e\0\2\0\1\0\0\0\1\0\5\2ns\xc0\x0e"
+#define SOA                                                                                        \
+	"\4test\0\0\6\0\1\0\0\0\1\0\x16\0\0"                                                       \
+	"01234567890123456789"
+#define NSEC "\xc0\x0c\0\x2f\0\1\0\0\0\1\0\1\0"
+
+static void test_referral(void **state)
+{
+	static const struct {
+		struct slice message;
+		bool is;
+	} rows[] = {
+		{ S(HEAD("\0", "\0") ASKED), false },
+		{ S(HEAD("\0", "\1") ASKED SOA), false },
+		{ S(HEAD("\0", "\1") ASKED NS), true },
+		{ S(HEAD("\0", "\1") ASKED NSEC), false },
+		{ S(HEAD("\0", "\2") ASKED NS SOA), false },
+		{ S(HEAD("\0", "\2") ASKED SOA NS), false },
+		{ S(HEAD("\0", "\2") ASKED NSEC NS), true },
+		{ S(HEAD("\1", "\0") ASKED CNAME), false },
+		{ S(HEAD("\1", "\1") ASKED CNAME NS), true },
+		{ S(HEAD("\1", "\1") ASKED CNAME SOA), false },
+		/* Cannot be read to the end. */
+		{ S(""), true },
+		{ S("\0\0\x81\x80\0\1\0\0\0\0\0"), true },
+		{ S(HEAD("\0", "\2") ASKED NSEC), true },
+		{ S(HEAD("\1", "\0") ASKED), true },
+		{ S(HEAD("\0", "\0") "\1a\4test\0\0\x0f\0"), true },
+		{ S(HEAD("\0", "\0") "\x3f"
+				     "a"),
+		  true },
+		{ S(HEAD("\0", "\0") "\xc0"), true },
+		{ S(HEAD("\0", "\1") ASKED "\xc0\x0c\0\6\0\1\0\0\0\1\0\2\0"), true },
+		{ S(HEAD("\0", "\1") ASKED "\xc0\x0c\0\6\0\1\0\0\0\1\0"), true },
+		{ S(HEAD("\0", "\1") ASKED "\xc0\x0c\0"), true },
+	};
+
+	for (size_t i = 0; i < LEN(rows); i++)
+		if (dns_refers(rows[i].message) != rows[i].is)
+			fail_msg("row %zu", i);
+}
+
 int rdata_tests(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_mx),
-		cmocka_unit_test(test_mx_cut_anywhere),
-		cmocka_unit_test(test_addresses),
+		cmocka_unit_test(test_referral),        cmocka_unit_test(test_mx),
+		cmocka_unit_test(test_mx_cut_anywhere), cmocka_unit_test(test_addresses),
 		cmocka_unit_test(test_host_names),
 	};
 

@@ -22,6 +22,8 @@ struct served {
 	const char *cname; /* answered first; the data stands at that name */
 	struct slice data[4];
 	size_t n;
+	const char *sends_on; /* a zone: its NS record stands in the authority section */
+	const char *begins;   /* a zone: its SOA record does */
 };
 
 struct name_server;

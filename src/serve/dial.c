@@ -238,6 +238,10 @@ static void answered(struct dial *d, const struct dns_answer *answer, bool six)
 			answer->why.n < 100 ? (int)answer->why.n : 100, answer->why.p);
 	}
 	add_records(d, answer, six);
+	/* Attempts are under way: the next one's time comes by the clock (RFC 8305 5), not by news.
+	 */
+	if (d->n_open)
+		return;
 	/* The other family's answer is waited for, but not for long. */
 	if (d->asked && d->n_addresses)
 		loop_timer_set(&d->timer, STAGGER_MS);

@@ -192,6 +192,7 @@ static void on_address(struct dns_query *q, const struct dns_answer *a)
 		if (dns_ask(deliver_home(l->mx->deliver)->server->dns, q, l->site->name, DNS_AAAA))
 			return;
 		l->facts.address = MX_GOT_TROUBLE;
+		l->facts.why = S("not asked: too many lookups at once");
 	}
 	decide(l);
 }

@@ -1,5 +1,5 @@
-/* Any bytes as the data of MX, A and AAAA records: what is taken for a host's name is one, each
- * good record can be written again, and no prefix of it is good. */
+/* Any bytes as a message and as the data of MX, A and AAAA records: what is taken for a host's name
+ * is one, each good record can be written again, and no prefix of it is good. */
 #include "base/must.h"
 #include "dns/rdata.h"
 
@@ -48,6 +48,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	check_mx(in);
 	if (dns_host_name(in))
 		MUST(in.n <= DNS_NAME_MAX && in.p[0] != '.' && in.p[in.n - 1] != '.');
+	dns_refers(in);
 	MUST(dns_a_read(in, address) == (size == 4));
 	MUST(dns_aaaa_read(in, address) == (size == 16));
 	free(copy);

@@ -73,9 +73,8 @@ TABLE = {
     "host-short": (lambda q: q.reply([dns.mx(q.wire, 10, "h.short" + BELOW)]), "waits"),
     "hosts-1000": (hosts(1000), "delivered"),
     "slow": (slow, "delivered"),
-    # No answer and no error is "nothing there" (RFC 2308 2.2), whatever stands beside it: the resolver
-    # that we are told to ask is believed.
-    "referral": (dns.referral, "bounced"),
+    # Who is sent on has not heard that there is nothing (RFC 2308 2.2).
+    "referral": (dns.referral, "waits"),
     "answer-for-another": (dns.other_name, "bounced"),
     # No host has such a name, and the domain's own server says it: that is for good.
     "odd-blank": (odd(b"\x09mx x.evil\0"), "bounced"),
