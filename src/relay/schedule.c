@@ -17,9 +17,9 @@
 #define REFILL_BATCH 64
 /* Pulled out of the spool in one call at most, so that the loop goes on breathing. */
 #define REFILL_MAX 4096
+/* How long what no route leads to waits, at most: a reload may bring one. */
+#define NO_ROUTE_MS 60000
 /* How long a flow waits when there was no memory to hold it, or no room for its site. */
-/* How long one without a route waits: a reload may bring one. */
-#define NO_ROUTE_MS  60000
 #define NO_MEMORY_MS 1000
 /* Those that a site has no room for come again in portions: so many of them every so often. */
 #define PORTION    4096
@@ -252,7 +252,7 @@ bool schedule_reroute(struct schedule *s, const struct routes *now, const size_t
 		return false;
 	for (struct site *site = s->first_busy; site; site = next) {
 		next = site->busy_next;
-		if (map[site->route - s->routes->at] == SITES_GONE)
+		if (site->kind == SITE_NOWHERE || map[site->route - s->routes->at] == SITES_GONE)
 			park_all(s, site, 0);
 	}
 	sites_reroute(s->sites, s->routes, now, map);
@@ -289,6 +289,9 @@ static struct site *site_of(struct schedule *s, const struct route *route, struc
 {
 	struct site *site;
 
+	/* The configuration changed under a queued message. */
+	if (!route)
+		return sites_nowhere(s->sites);
 	if (route->type != ROUTE_MX)
 		return fixed_site(s, route);
 	if (slice_starts(dest, S("[")))
@@ -319,13 +322,8 @@ static bool has_room(const struct schedule *s, const struct site *site, uint64_t
 static uint64_t hang_up(struct schedule *s, const struct spool_dest *dest, uint64_t now_ms)
 {
 	struct slice name = slice(dest->name, dest->n);
-	const struct route *route = route_for(s->routes, name);
-	struct site *site = route ? site_of(s, route, name, now_ms) : NULL;
+	struct site *site = site_of(s, route_for(s->routes, name), name, now_ms);
 
-	/* No route: the configuration changed under a queued message. It stays in the spool and is
-	 * looked at again. */
-	if (!route)
-		return park(s, dest, now_ms + NO_ROUTE_MS);
 	if (!site)
 		return park(s, dest, now_ms + NO_MEMORY_MS + portion_ms(&s->n_homeless));
 	s->n_homeless = 0;
@@ -451,12 +449,20 @@ void schedule_site_ok(struct site *site)
 	site->reason[0] = '\0';
 }
 
+static uint64_t back_off_ms(const struct schedule *s, const struct site *site, uint32_t random)
+{
+	bool nowhere = site->kind == SITE_NOWHERE;
+	uint64_t ms = retry_delay_ms(nowhere ? 0 : site->failures, &s->retry, random);
+
+	return nowhere && ms > NO_ROUTE_MS ? NO_ROUTE_MS : ms;
+}
+
 void schedule_site_failed(struct schedule *s, struct site *site, uint64_t now_ms, uint32_t random,
 			  struct slice reason)
 {
 	/* Several connections may fail of one cause: that is one failure, not many. */
 	if (site->not_before_ms <= now_ms) {
-		site->not_before_ms = now_ms + retry_delay_ms(site->failures, &s->retry, random);
+		site->not_before_ms = now_ms + back_off_ms(s, site, random);
 		site->failures++;
 	}
 	sites_doubt(site);
@@ -516,7 +522,8 @@ const struct site *schedule_site_of(const struct schedule *s, struct slice dest,
 
 void schedule_try_again(struct schedule *s, struct slice dest, uint64_t now_ms)
 {
-	struct site *site = find_site(s, dest, now_ms);
+	struct site *site =
+	    route_for(s->routes, dest) ? find_site(s, dest, now_ms) : sites_nowhere(s->sites);
 
 	if (site)
 		site->not_before_ms = 0;

@@ -9,6 +9,9 @@
  * deliveries each. So a delivery of an account that has one waits for at most one of each other
  * account that has work there, however much that is.
  *
+ * What no route leads to waits at a site of its own (SITE_NOWHERE), which fails whenever it is
+ * wanted: so it ends when its lifetime does.
+ *
  * A destination of an MX route waits at a site of its own until its hosts are known: the driver
  * looks them up and says schedule_resolved(), or what it says of a site that failed.
  *

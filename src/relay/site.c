@@ -23,6 +23,9 @@ struct known {
 	char dest[];
 };
 
+/* Stands where a route is named and there is none. */
+static const struct route nowhere = { .name = S("(none)"), .connections = 1 };
+
 struct sites {
 	struct map by_key;
 	struct site *first, *last;
@@ -218,6 +221,15 @@ struct site *sites_fixed(struct sites *s, const struct route *route)
 	return site;
 }
 
+struct site *sites_nowhere(struct sites *s)
+{
+	struct site *site = by_name(s, 'N', SITE_NOWHERE, &nowhere, S(""));
+
+	if (site)
+		site->name = nowhere.name;
+	return site;
+}
+
 struct site *sites_unresolved(struct sites *s, const struct route *route, struct slice dest)
 {
 	return by_name(s, 'U', SITE_UNRESOLVED, route, dest);
@@ -333,7 +345,7 @@ void sites_reroute(struct sites *s, const struct routes *before, const struct ro
 		size_t to;
 
 		next = site->next;
-		if (site->retired)
+		if (site->retired || site->kind == SITE_NOWHERE)
 			continue;
 		to = map[site->route - before->at];
 		if (to == SITES_GONE) {

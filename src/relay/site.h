@@ -26,11 +26,12 @@ enum site_kind {
 	SITE_FIXED,      /* the route says it all */
 	SITE_UNRESOLVED, /* a destination of an MX route: its hosts are to be looked up */
 	SITE_HOSTS,      /* hosts of an MX route */
+	SITE_NOWHERE,    /* no route leads to the destinations whose mail waits here */
 };
 
 struct site {
 	enum site_kind kind;
-	const struct route *route;
+	const struct route *route;   /* SITE_NOWHERE: one of no table, whose name alone counts */
 	struct slice name;           /* the route's, the destination, or the best hosts */
 	const struct mx_host *hosts; /* SITE_HOSTS: sorted; preferences are 0, 1, ... */
 	size_t n_hosts;
@@ -64,6 +65,8 @@ void sites_free(struct sites *);
 
 /* NULL: too many, or memory is out. Found again by the route's name and what follows. */
 struct site *sites_fixed(struct sites *, const struct route *);
+/* There is one. */
+struct site *sites_nowhere(struct sites *);
 struct site *sites_unresolved(struct sites *, const struct route *, struct slice dest);
 struct site *sites_hosts(struct sites *, const struct route *, const struct mx_host *, size_t n);
 /* A destination that is an address in brackets: it is its own host. */

@@ -99,6 +99,10 @@ static void turn(struct deliver *d)
 	       (site = schedule_wants(d->schedule, now))) {
 		unsigned active = site->active;
 
+		if (site->kind == SITE_NOWHERE) {
+			deliver_site_failed(d, site, S(""), S("no route leads to its domain"));
+			continue;
+		}
 		start(d, site);
 		/* It could not be started now, for want of memory or of a worker: soon again, the
 		 * others with it. */
