@@ -1,8 +1,9 @@
 /* backup/restore.c -- a backup becomes a data directory and a spool again.
  *
  * Nothing stands under its own name before everything is there and synced: files are written to
- * DATA/.restoring and SPOOL.restoring, the spool is opened once as a server would, and then the
- * names change, the configuration's last. A try that was cut short is swept away by the next. */
+ * DATA/.restoring and SPOOL.restoring, the spool is opened once as a server would, then the mark
+ * READY is made, and the names change, the configuration's last. Of a try that was cut short the
+ * next one sweeps away what has no mark, and goes on with what has. */
 #include "backup/backup.h"
 
 #include "backup/manifest.h"
@@ -30,6 +31,8 @@
 #define OPS_MAX     1024
 #define TEMPORARY   ".restoring"
 #define CONFIG      "signet.conf"
+#define READY       "READY"
+#define READY_MAX   (160 + PATH_MAX)
 
 struct restoring {
 	const struct restore_ask *ask;
@@ -40,9 +43,10 @@ struct restoring {
 	struct sha256 *sha;
 	char *block;
 	char data[PATH_MAX], data_new[PATH_MAX], spool[PATH_MAX], spool_new[PATH_MAX];
+	char hex[2 * DIGEST_SHA256 + 1]; /* of the manifest */
 	uid_t user;
 	gid_t group;
-	bool began; /* the temporary directories are ours */
+	bool began; /* the temporary directories are ours, and not marked */
 };
 
 static bool io_error(struct err *e, const char *what)
@@ -84,18 +88,20 @@ static bool read_manifest(struct restoring *r, struct err *e)
 	buf_done(&text);
 	ok = kept.p ? manifest_read(kept, &r->arena, &r->m, e)
 		    : err_set(e, ERR_LATER, "out of memory");
+	if (ok) {
+		struct buf hex = { .p = r->hex, .cap = sizeof r->hex, .max = sizeof r->hex };
+
+		buf_addhex(&hex, slice(r->m.sha256, sizeof r->m.sha256));
+		buf_addc(&hex, '\0');
+	}
 	return ok;
 }
 
 static bool check_front(const struct restoring *r, struct err *e)
 {
-	char hex_text[65];
-	struct buf hex = { .p = hex_text, .cap = 64, .max = 64 };
-
-	buf_addhex(&hex, slice(r->m.sha256, sizeof r->m.sha256));
-	if (r->ask->expect && !slice_ieq(slice_str(r->ask->expect), buf_slice(&hex)))
+	if (r->ask->expect && !slice_ieq(slice_str(r->ask->expect), slice_str(r->hex)))
 		return err_set(e, ERR_DAMAGED,
-			       MANIFEST_NAME ": its SHA-256 is %.64s, not the one expected", hex.p);
+			       MANIFEST_NAME ": its SHA-256 is %s, not the one expected", r->hex);
 	if (r->m.spool_format > spool_segments.format ||
 	    manifest_newer(r->m.program, S(SIGNET_VERSION)))
 		return err_set(e, ERR_CONFLICT,
@@ -182,6 +188,19 @@ static bool empty_or_absent(const char *path, struct err *e)
 	return empty || err_set(e, ERR_CONFLICT, "%s: not empty; nothing is written over", path);
 }
 
+/* Nothing can be renamed over one: told before anything is written. */
+static bool no_mount_point(const struct restoring *r, struct err *e)
+{
+	char parent[PATH_MAX + 4];
+	struct stat st, up;
+
+	snprintf(parent, sizeof parent, "%s/..", r->spool);
+	if (lstat(r->spool, &st) || !S_ISDIR(st.st_mode) || stat(parent, &up) ||
+	    st.st_dev == up.st_dev)
+		return true;
+	return err_set(e, ERR_CONFLICT, "%s is a mount point: name a directory in it", r->spool);
+}
+
 static bool nothing_there(const struct restoring *r, struct err *e)
 {
 	char path[2 * PATH_MAX];
@@ -201,7 +220,7 @@ static bool nothing_there(const struct restoring *r, struct err *e)
 		if (errno != ENOENT)
 			return io_error(e, path);
 	}
-	return empty_or_absent(r->spool, e);
+	return empty_or_absent(r->spool, e) && no_mount_point(r, e);
 }
 
 static bool enough_room(const char *path, uint64_t need, struct err *e)
@@ -369,7 +388,7 @@ static bool move_data(struct restoring *r, bool config, struct err *e)
 
 	for (errno = 0; ok && (de = readdir(d)); errno = ok ? 0 : errno) {
 		if (!strcmp(de->d_name, ".") || !strcmp(de->d_name, "..") ||
-		    !strcmp(de->d_name, CONFIG) != config)
+		    !strcmp(de->d_name, READY) || !strcmp(de->d_name, CONFIG) != config)
 			continue;
 		/* Somebody may have put something there meanwhile. */
 		if (!fstatat(to, de->d_name, &st, AT_SYMLINK_NOFOLLOW))
@@ -391,28 +410,109 @@ static bool sync_directory(const char *path, struct err *e)
 	return (fd >= 0 && !fsync(fd)) || io_error(e, path);
 }
 
+/* The mark: of which manifest this is, how it was asked for, and what there is to tell. */
+static bool set_ready(struct restoring *r, const struct restore_said *said, struct err *e)
+{
+	AUTO_FD dir = open(r->data_new, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	AUTO_FD fd = dir < 0 ? -1
+			     : openat(dir, READY ".new",
+				      O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
+	char text[READY_MAX];
+	int n = snprintf(text, sizeof text, "%s %s %llu %llu %s\n", r->hex,
+			 r->ask->deliver ? "deliver" : "hold", (unsigned long long)said->messages,
+			 (unsigned long long)said->held, r->spool);
+
+	if (fd < 0 || write(fd, text, (size_t)n) != n || fsync(fd) ||
+	    renameat(dir, READY ".new", dir, READY) || fsync(dir))
+		return io_error(e, READY);
+	r->began = false;
+	return true;
+}
+
+/* True: an earlier try has everything ready. False without an error: there was none. */
+static bool is_ready(struct restoring *r, struct restore_said *ret, struct err *e)
+{
+	char path[PATH_MAX + sizeof READY], text[READY_MAX + 1] = "", hex[65] = "", how[8] = "";
+	unsigned long long messages, held;
+	size_t end;
+	int spool = 0;
+	AUTO_FD fd = -1;
+
+	snprintf(path, sizeof path, "%s/" READY, r->data_new);
+	fd = open(path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK);
+	if (fd < 0 || read(fd, text, READY_MAX) <= 0 ||
+	    sscanf(text, "%64s %7s %llu %llu%n", hex, how, &messages, &held, &spool) != 4)
+		return false;
+	end = strlen(text);
+	if (end && text[end - 1] == '\n')
+		text[end - 1] = '\0';
+	if (strcmp(hex, r->hex) != 0)
+		err_set(e, ERR_CONFLICT,
+			"%s: a restore of another backup was cut short here: finish that one, or "
+			"remove the directory and what it has put in place",
+			r->data_new);
+	else if (!strcmp(how, "deliver") != r->ask->deliver)
+		err_set(e, ERR_CONFLICT,
+			"%s: a restore was cut short here, %s --deliver: ask again like that",
+			r->data_new, r->ask->deliver ? "without" : "with");
+	/* Otherwise what waits there, or was moved there, would be taken for nothing. */
+	else if (text[spool] != ' ' || strcmp(text + spool + 1, r->spool) != 0)
+		err_set(
+		    e, ERR_CONFLICT,
+		    "%s: a restore was cut short here, with the spool in%s: ask again like that",
+		    r->data_new, text + spool);
+	ret->messages = messages;
+	ret->held = held;
+	return e->kind == ERR_NONE;
+}
+
+static bool move_spool(struct restoring *r, struct err *e)
+{
+	char parent[PATH_MAX + 4];
+	struct stat st;
+
+	/* Absent: the try before this one has moved it. */
+	if (lstat(r->spool_new, &st) && errno == ENOENT) {
+		snprintf(parent, sizeof parent, "%s/spool.id", r->spool);
+		return !lstat(parent, &st) ||
+		       err_set(e, ERR_CONFLICT,
+			       "%s: what a restore that was cut short had made ready is gone: "
+			       "remove %s and ask again",
+			       r->spool_new, r->data_new);
+	}
+	if (rename(r->spool_new, r->spool)) {
+		if (errno != EBUSY)
+			return io_error(e, r->spool);
+		return err_set(e, ERR_CONFLICT,
+			       "%s is a mount point: remove %s and %s, then ask for a directory in "
+			       "it",
+			       r->spool, r->data_new, r->spool_new);
+	}
+	snprintf(parent, sizeof parent, "%s/..", r->spool);
+	return sync_directory(parent, e);
+}
+
 static bool put_in_place(struct restoring *r, struct err *e)
 {
 	char parent[PATH_MAX + 4];
 
-	if (!tree_settle(AT_FDCWD, r->spool_new, r->user, r->group) ||
-	    !tree_settle(AT_FDCWD, r->data_new, r->user, r->group))
-		return io_error(e, "chown, sync");
-	if (rename(r->spool_new, r->spool)) {
-		io_error(e, r->spool);
-		return errno != EBUSY ||
-		       err_set(e, ERR_CONFLICT, "%s is a mount point: name a directory in it",
-			       r->spool);
-	}
-	snprintf(parent, sizeof parent, "%s/..", r->spool);
-	if (!sync_directory(parent, e))
-		return false;
-	if (!move_data(r, false, e) || !move_data(r, true, e))
+	if (!move_spool(r, e) || !move_data(r, false, e) || !move_data(r, true, e))
 		return false;
 	if (r->user != (uid_t)-1 && lchown(r->data, r->user, r->group))
 		return io_error(e, r->data);
 	snprintf(parent, sizeof parent, "%s/..", r->data);
 	return tree_remove(AT_FDCWD, r->data_new) && sync_directory(parent, e);
+}
+
+static bool make_ready(struct restoring *r, struct restore_said *ret, struct err *e)
+{
+	if (!nothing_there(r, e) || !verify(r, e) || !make_temporary(r, e) || !room_for_all(r, e) ||
+	    !write_all(r, e) || !open_spool(r, ret, e))
+		return false;
+	if (!tree_settle(AT_FDCWD, r->spool_new, r->user, r->group) ||
+	    !tree_settle(AT_FDCWD, r->data_new, r->user, r->group))
+		return io_error(e, "chown, sync");
+	return set_ready(r, ret, e);
 }
 
 /* -- what is left to do -- */
@@ -510,9 +610,11 @@ static bool restore(struct restoring *r, struct restore_said *ret, struct err *e
 	if (r->from < 0)
 		return err_set(e, errno == ENOENT ? ERR_ABSENT : ERR_LATER, "%s: %s", r->ask->from,
 			       strerror(errno));
-	if (!set_paths(r, e) || !read_manifest(r, e) || !check_front(r, e) || !find_owner(r, e) ||
-	    !nothing_there(r, e) || !verify(r, e) || !make_temporary(r, e) || !room_for_all(r, e) ||
-	    !write_all(r, e) || !open_spool(r, ret, e) || !put_in_place(r, e))
+	if (!set_paths(r, e) || !read_manifest(r, e) || !check_front(r, e) || !find_owner(r, e))
+		return false;
+	if (!is_ready(r, ret, e) && (e->kind != ERR_NONE || !make_ready(r, ret, e)))
+		return false;
+	if (!put_in_place(r, e))
 		return false;
 	for (size_t i = 0; i < r->m.n_files; i++)
 		ret->bytes += r->m.files[i].bytes;

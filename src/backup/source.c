@@ -1,9 +1,9 @@
 #include "backup/source.h"
 
 #include "fetch/fetch.h"
-#include "http/json.h"
 #include "keyring/keyring.h"
 #include "store/store.h"
+#include "json/json.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -240,6 +240,94 @@ def test_nothing_is_written_over(lab):
             equal(mode, 0o700 if n in subs else 0o600, n)
 
 
+# What changes anything on the disk, and what might be waited for.
+CALLS = ("mkdir", "mkdirat", "openat", "write", "pwrite64", "fallocate", "ftruncate", "fchown", "lchown", "fsync",
+         "fdatasync", "rename", "renameat", "unlink", "unlinkat", "close")
+
+
+def test_a_restore_killed_anywhere_is_asked_for_again(lab):
+    s = small(lab)
+    b = os.path.join(lab.dir, "backup")
+    s.ctl("backup", b, "--with-secrets")
+    s.stop()
+    to = os.path.join(lab.dir, "to")
+
+    def restore(*how):
+        return subprocess.run([*how, s.binary, "restore", b, "--data", to], check=False,
+                              stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                              stderr=subprocess.STDOUT, env=s.environment(), timeout=60)
+
+    def whole(out):
+        equal(out.returncode, 0, f"asked again: {out.stdout}")
+        check(b"5 messages" in out.stdout, "it says what there is", out.stdout)
+        check({"signet.conf", "signet.db", "master.key", "spool"} <= set(os.listdir(to)),
+              "what is there", os.listdir(to))
+        check(".restoring" not in os.listdir(to) and "spool.restoring" not in os.listdir(to),
+              "what is left", os.listdir(to))
+
+    trace = os.path.join(lab.dir, "trace")
+    whole(restore("strace", "-f", "-qq", "-e", "trace=" + ",".join(CALLS), "-o", trace))
+    with open(trace, encoding="utf-8", errors="replace") as f:
+        lines = [line.split(None, 1)[1] for line in f]
+    made = {c: sum(line.startswith(c + "(") for line in lines) for c in CALLS}
+    check(made["renameat"] >= 5 and made["fsync"] >= 10, "it was looked at", made)
+    killed, kept, halves = 0, 0, 0
+    for call, n in made.items():
+        step = 1 if call.startswith(("rename", "unlink", "mkdir", "lchown")) else n // 12 + 1
+        for at in range(1, n + 1, step):
+            shutil.rmtree(to)
+            cut = restore("strace", "-f", "-qq", "-e", f"trace={call}", "-o", "/dev/null", "-e",
+                          f"inject={call}:signal=SIGKILL:when={at}")
+            killed += cut.returncode == -signal.SIGKILL or cut.returncode == 128 + signal.SIGKILL
+            there = os.listdir(to) if os.path.isdir(to) else []
+            kept += os.path.exists(os.path.join(to, ".restoring/READY"))
+            halves += "spool" in there and "signet.conf" not in there
+            again = restore()
+            if "signet.conf" in there:    # all was done: it serves, and says so when asked again
+                check({"signet.db", "master.key", "spool"} <= set(there), f"{call} {at}", there)
+                check(again.returncode == 0 or b"signet.conf: exists" in again.stdout,
+                      f"{call} {at}", again.stdout)
+            else:
+                whole(again)
+    check(killed > 60, "it was killed", killed, made)
+    check(kept > 5 and halves > 3, "in the middle of the last step, too", kept, halves)
+    # The last one serves.
+    r = lab.signet(start=False, bare=True)
+    shutil.rmtree(r.data)
+    shutil.move(to, r.data)
+    for k, v in onward(9).items():
+        if v is None:
+            r.options.pop(k, None)
+        else:
+            r.options[k] = v
+    r.write_conf()
+    r.start()
+    equal(r.count()["messages"], 5, "messages")
+    equal(r.count()["held"], 5, "held")
+
+
+def test_a_restore_cut_short_goes_on_as_it_was_asked(lab):
+    s = small(lab)
+    b, other = (os.path.join(lab.dir, x) for x in ("backup", "other"))
+    s.ctl("backup", b)
+    s.ctl("backup", other)
+    to = os.path.join(lab.dir, "to")
+    subprocess.run(["strace", "-f", "-qq", "-e", "trace=rename", "-o", "/dev/null", "-e",
+                    "inject=rename:signal=SIGKILL:when=1", s.binary, "restore", b, "--data", to,
+                    "--deliver"], check=False, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                   env=s.environment(), timeout=60)
+    check(os.path.exists(os.path.join(to, ".restoring/READY")), "it was ready")
+    refused(s, 73, "with --deliver", "restore", b, "--data", to)
+    refused(s, 73, "another backup", "restore", other, "--data", to, "--deliver")
+    refused(s, 73, f"with the spool in {to}/spool", "restore", b, "--data", to, "--deliver", "--spool",
+            os.path.join(lab.dir, "elsewhere"))
+    # What was ready is gone, and nobody has it: that is not taken for done.
+    shutil.move(os.path.join(to, "spool.restoring"), os.path.join(lab.dir, "aside"))
+    refused(s, 73, "is gone", "restore", b, "--data", to, "--deliver")
+    shutil.move(os.path.join(lab.dir, "aside"), os.path.join(to, "spool.restoring"))
+    check("5 messages" in s.run("restore", b, "--data", to, "--deliver"), "and goes on")
+
+
 def test_stopped_and_as_a_stream(lab):
     s = small(lab)
     with open(os.path.join(lab.dir, "b.tar"), "wb") as f:
