@@ -3,6 +3,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -48,6 +49,7 @@ static struct file files[N_FILES];
 static struct name names[N_FILES];
 static struct open_file fds[N_FDS];
 static int n_files, n_names;
+static bool ready; /* it has been laid out once: the first input is under way */
 static uint64_t random_state;
 static unsigned fail_in;
 static int fail_why;
@@ -248,8 +250,6 @@ static void set_size(struct file *f, size_t n)
 
 void memfs_reset(void)
 {
-	static bool ready;
-
 	memfs_fail(0, 0);
 	for (int i = 0; i < N_FDS; i++) {
 		MUST_BE(!ready || fds[i].file == -1);
@@ -681,6 +681,13 @@ WRAP(ssize_t, getrandom, void *to, size_t n, unsigned flags)
 		((unsigned char *)to)[i] = (unsigned char)(random_state >> 56);
 	}
 	return (ssize_t)n;
+}
+
+/* No thread of the spool's own: what happens follows from the input alone, and a finding comes back
+ * when it is replayed. The fuzzer's begin before the first input. */
+WRAP(int, pthread_create, pthread_t *t, const pthread_attr_t *how, void *(*run)(void *), void *arg)
+{
+	return ready ? EAGAIN : __real_pthread_create(t, how, run, arg);
 }
 
 /* Without a failure to come these are the library's: ASan sees what it always sees. */

@@ -2,7 +2,7 @@
  *
  * The linker sends the calls the spool makes (memfs.c has the list; meson.build wraps them) here.
  * Paths that begin with MEMFS_ROOT live in memory, everything else goes to the real calls. Random
- * numbers repeat, and any one call can be made to fail. */
+ * numbers repeat, no thread begins, and any one call can be made to fail. */
 #ifndef FUZZ_MEMFS_H
 #define FUZZ_MEMFS_H
 

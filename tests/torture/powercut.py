@@ -28,6 +28,7 @@ from lab import paths, raw
 from . import box as b
 
 LOG_BYTES = 1 << 30
+DIE_AT = 1500000
 FIRST = 4096
 RECORD = struct.Struct("<IIQQQQ")
 MADE, NAMED, UNNAMED, RENAMED, DIRECTORY, WRITTEN, CUT, GROWN, SYNCING, SYNCED = range(1, 11)
@@ -54,11 +55,16 @@ class Story:
         self.first = Tree(self.root)
         self.messages, self.acks, self.lock = {}, [], threading.Lock()
         env = dict(env or {}, TORTURE_LOG=self.log.path)
+        tree, self.read_to = Tree(self.root), FIRST     # a twin to play the log in
         for cycle in range(cycles):
-            self.box.start(env=env, preload=self.so)
+            # The first is killed where the log lacks what was done.
+            die = {"TORTURE_DIE": str(DIE_AT)} if cycle == 0 and cycles > 1 else {}
+            self.box.start(env={**env, **die}, preload=self.so)
             if not self.box.wait_up():
                 raise AssertionError(f"the recorded server ends:\n{self.box.log}")
             self.load(cycle, messages // cycles, last=cycle == cycles - 1)
+            if cycle < cycles - 1:
+                self.catch_up(tree)
         if self.box.stop() != 0:
             raise AssertionError(f"the recorded server ended badly:\n{self.box.log[-2000:]}")
         self.used = self.position()
@@ -129,9 +135,56 @@ class Story:
             except b.TROUBLE:
                 pass
 
-    def records(self):
+    def catch_up(self, tree):
+        """A killed process did a last thing or two that the log lacks, and the next one finds them
+        done: they are written down here, unsynced."""
+        self.used = self.position()
+        for at, *record in self.records(self.read_to):
+            tree.apply(at, *record)
+        self.reached = {id(o) for o in reached(tree.root)}
+        self.compare(tree, tree.root, self.root)
+        self.read_to = self.used = self.position()
+
+    def compare(self, tree, o, path):
+        here = os.stat(path).st_ino
+        if not o.dir:
+            with open(path, "rb") as f:
+                real = f.read()
+            known = o.image(ALL)
+            if real == known:
+                return
+            first = next((i for i, (x, y) in enumerate(zip(real, known)) if x != y), min(len(real), len(known)))
+            if len(known) > len(real):
+                self.add(tree, CUT, ino=here, at=len(real))
+            if real[first:]:
+                self.add(tree, WRITTEN, ino=here, at=first, data=real[first:])
+            return
+        known, real = o.now(), {e.name: e.inode() for e in os.scandir(path)
+                                if e.is_dir() or e.is_file() and not e.name.endswith("-shm")}
+        for name, was in known.items():
+            if name not in real and not name.endswith("-shm"):
+                self.add(tree, UNNAMED, dir=here, name=name)
+        for name, ino in real.items():
+            child = os.path.join(path, name)
+            if name not in known or known[name] is not tree.by_ino.get(ino):
+                # It is known by another name, or the number has a new life.
+                op = NAMED if id(tree.by_ino.get(ino)) in self.reached else \
+                    DIRECTORY if os.path.isdir(child) else MADE
+                self.add(tree, op, ino=ino, dir=here, name=name)
+            self.compare(tree, tree.by_ino[ino], child)
+
+    def add(self, tree, op, ino=0, dir=0, at=0, name="", data=b""):
+        data = data or name.encode()
+        begin = self.position()
+        end = begin + (RECORD.size + len(data) + 7) // 8 * 8
+        RECORD.pack_into(self.log.map, begin, op, len(data), ino, dir, 0, at)
+        self.log.map[begin + RECORD.size:begin + RECORD.size + len(data)] = bytes(data)
+        struct.pack_into("<Q", self.log.map, 8, end)
+        tree.apply(end, op, ino, dir, 0, at, bytes(data))
+
+    def records(self, at=FIRST):
         """(offset behind it, op, fields, bytes)"""
-        at, m = FIRST, self.log.map
+        m = self.log.map
         while at < self.used:
             op, n, ino, dir_, to_dir, where = RECORD.unpack_from(m, at)
             data = m[at + RECORD.size:at + RECORD.size + n]
@@ -240,6 +293,13 @@ class Directory:
         return names
 
 
+def reached(o):
+    """All that has a name."""
+    yield o
+    for child in o.now().values() if o.dir else ():
+        yield from reached(child)
+
+
 class Tree:
     """The files below a directory as they are; then what is done to them."""
 
@@ -329,6 +389,17 @@ class Choice:
     def __str__(self):
         names = "dropped" if self.drop_names else "in order" if self.order else "any"
         return f"{self.kind} p={self.p} names {names}"
+
+
+class All:
+    """Everything that was done."""
+
+    @staticmethod
+    def whole(at):
+        return True
+
+
+ALL = All()
 
 
 # -- looking at an image --

@@ -2,14 +2,18 @@
  *
  *     TORTURE_LOG=FILE   mapped and shared; a header (struct head), then records one behind the
  *                        other, each a struct record and its bytes, padded to 8
+ *     TORTURE_DIE=N      the process is killed between the first pwritev behind N bytes of log and
+ *                        its record
  *
  * A write is noted after it was done, a sync when it begins and when it has ended well: what stands
  * before the beginning of a sync in this log is on the disk once its end stands there, too. Files
- * are named by inode; one that is made begins a new life of its number. */
+ * are named by inode; one that is made begins a new life of its number. A process that is killed
+ * may have done a thing and not noted it: whoever reads the log compares it with the files then. */
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -48,6 +52,7 @@ struct record {
 };
 
 static struct head *head;
+static uint64_t die; /* bytes of log; 0: never */
 
 __attribute__((constructor)) static void start(void)
 {
@@ -66,6 +71,8 @@ __attribute__((constructor)) static void start(void)
 	if (p == MAP_FAILED)
 		abort();
 	head = p;
+	if (getenv("TORTURE_DIE"))
+		die = strtoull(getenv("TORTURE_DIE"), NULL, 10);
 	if (!head->used) {
 		pthread_mutexattr_t a;
 
@@ -95,6 +102,8 @@ static void note_v(struct record r, const struct iovec *v, int n, size_t bytes)
 		return;
 	r.n = (uint32_t)bytes;
 	lock();
+	if (die && r.op == WRITTEN && n > 1 && head->used > die)
+		kill(getpid(), SIGKILL);
 	if (head->used + size > head->bytes) {
 		fprintf(stderr, "record: the log is full\n");
 		abort();
