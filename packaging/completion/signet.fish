@@ -72,6 +72,7 @@ complete -c signet -l scope -x -d 'a scope of the key; may be repeated (default:
 complete -c signet -l expires -x -d 'the key ends after so many seconds'
 complete -c signet -l mechanisms -x -d 'the key may log in by these alone, with commas between'
 complete -c signet -l cram-md5 -d 'the key can be used with CRAM-MD5: what that takes is kept, sealed'
+complete -c signet -l token -x -d 'whose tokens stand for the key, as ISSUER:CLAIM=VALUE ("sso:sub=robot"); may be repeated'
 complete -c signet -l certificate -x -d 'a client certificate that stands for the key: spki:HEX, dns:NAME, email:ADDRESS, uri:URI; may be repeated'
 complete -c signet -l import -d 'read an existing key from standard input'
 complete -c signet -l verified -d 'the domain is known to be the account\'s'

@@ -88,8 +88,8 @@ static bool spec_ok(const struct key_spec *spec, uint64_t now_ms, struct err *e)
 		return err_set(e, ERR_INPUT,
 			       "a key's name has at most %d bytes of UTF-8, no control characters",
 			       KEY_NAME_MAX);
-	if (spec->n_certificates > KEY_IDENTITIES_MAX)
-		return err_set(e, ERR_INPUT, "a key has at most %d certificates",
+	if (spec->n_identities > KEY_IDENTITIES_MAX)
+		return err_set(e, ERR_INPUT, "a key has at most %d certificates and tokens",
 			       KEY_IDENTITIES_MAX);
 	if (spec->cram_md5 && !mechanisms_allow(spec->mechanisms, S("CRAM-MD5")))
 		return err_set(e, ERR_INPUT, "a key for CRAM-MD5 that may not use it");
@@ -132,10 +132,10 @@ static bool make_more(const struct key_spec *spec, const struct key_text *parts,
 	keyring_random(salt, sizeof(salt));
 	key_scram_make(parts->whole, salt, &m->scram);
 	mechanisms_text(spec->mechanisms, &m->mechanisms);
-	for (size_t i = 0; i < spec->n_certificates; i++) {
+	for (size_t i = 0; i < spec->n_identities; i++) {
 		if (i)
 			buf_addc(&m->certificates, ' ');
-		if (!key_identity(spec->certificates[i], &m->certificates, e))
+		if (!key_identity(spec->identities[i], &m->certificates, e))
 			return false;
 	}
 	if (!spec->cram_md5)
@@ -363,6 +363,57 @@ bool key_find(struct store_handle *h, struct slice id, struct key *ret, struct e
 	return ok;
 }
 
+/* The id that would stand right before this one: ids are of one length. */
+static void before(struct slice id, char ret[KEY_ID_LEN])
+{
+	memcpy(ret, id.p, KEY_ID_LEN);
+	ret[KEY_ID_LEN - 1]--; /* '-' is the least of the characters */
+}
+
+/* The id itself or the next one that is there, and the first of all: where the next one would be
+ * behind the last, the first is taken, and asked for in any case. */
+static bool nearest(struct store_handle *h, struct slice id, struct arena *a, uint64_t *ret_account,
+		    struct slice *ret_id, struct err *e)
+{
+	char text[KEY_ID_LEN];
+	struct val after;
+	struct rows next, first, *take;
+
+	before(id, text);
+	after = val_text(slice(text, KEY_ID_LEN));
+	if (!store_scan(h, &key_index_table, NULL, 0, &after, 1, a, &next, e) ||
+	    !store_scan(h, &key_index_table, NULL, 0, NULL, 1, a, &first, e))
+		return false;
+	take = next.n ? &next : &first;
+	*ret_account = take->n ? (uint64_t)take->at[INDEX_ACCOUNT].i : 0;
+	*ret_id = take->n ? take->at[INDEX_KEY].s : id;
+	return true;
+}
+
+bool key_find_evenly(struct store_handle *h, struct slice id, struct key *ret, bool *ret_there,
+		     struct err *e)
+{
+	struct val row[KEY_COLUMNS];
+	struct err why = { 0 };
+	uint64_t account;
+	struct slice near;
+	struct arena a;
+	bool ok;
+
+	*ret = (struct key){ 0 };
+	arena_init(&a, ROW_ARENA);
+	ok = nearest(h, id, &a, &account, &near, e);
+	if (ok && get_row(h, account, near, &a, row, &why))
+		ok = from_row(row, ret, e);
+	else if (ok && why.kind != ERR_ABSENT)
+		ok = err_set(e, why.kind, "%s", why.text);
+	*ret_there = ok && slice_eq(slice_str(ret->id), id);
+	if (!*ret_there)
+		memset(ret->hash, 0, sizeof(ret->hash));
+	arena_done(&a);
+	return ok;
+}
+
 bool key_get(struct store_handle *h, uint64_t account, struct slice id, struct key *ret,
 	     struct err *e)
 {
@@ -432,8 +483,8 @@ bool key_cram_md5(struct store_handle *h, const struct keyring *keyring, uint64_
 	return false;
 }
 
-bool key_certificates(struct store_handle *h, uint64_t account, struct slice id, struct buf *out,
-		      struct err *e)
+bool key_identities(struct store_handle *h, uint64_t account, struct slice id, struct buf *out,
+		    struct err *e)
 {
 	struct val row[KEY_COLUMNS];
 	struct arena a;

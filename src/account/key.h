@@ -1,7 +1,8 @@
 /* account/key.h -- API keys.
  *
  * Form: "SG." id "." secret. The id is 22 base64url characters: 12 random bytes and the first 4
- * of SHA-256("signet-key-id:" and those 12). The secret is 43 characters: 32 random bytes. An
+ * of SHA-256("signet-key-id:" and those 12); the first bit is zero, so that no id begins with '-',
+ * which command lines would take for an option. The secret is 43 characters: 32 random bytes. An
  * imported key has the same shape, chosen by somebody else, so its id need not fit its checksum:
  * the checksum explains a failure in the log, it admits and refuses nothing.
  *
@@ -16,7 +17,7 @@
 #define ACCOUNT_KEY_H
 
 #include "account/account.h"
-#include "account/certificate.h"
+#include "account/identity.h"
 #include "account/mechanism.h"
 #include "account/scope.h"
 #include "base/secret.h"
@@ -82,9 +83,9 @@ struct key_spec {
 	uint64_t expires_ms; /* 0: never; else later than the actor's now_ms */
 	struct mechanisms mechanisms;
 	bool cram_md5;
-	const struct keyring *keyring;    /* needed with cram_md5 */
-	const struct slice *certificates; /* key_identity() texts that stand for the key */
-	size_t n_certificates;
+	const struct keyring *keyring;  /* needed with cram_md5 */
+	const struct slice *identities; /* key_identity() texts that stand for the key */
+	size_t n_identities;
 };
 
 /* Functions that change something run one write transaction of their own (none may be open). */
@@ -115,6 +116,12 @@ bool key_set_expiry(struct store_handle *, const struct actor *, struct slice id
 
 /* By id alone: two lookups, found or not. */
 bool key_find(struct store_handle *, struct slice id, struct key *ret, struct err *e);
+/* For logins, id of the right shape: the same three lookups and the same work whether it is there
+ * or not, because reading a row takes two microseconds longer than finding none, and that can be
+ * measured (./dev timing). Not there: *ret is another key, its hash wiped, or zeros when there is
+ * no key at all; it stands in where work has to be done, and is nobody's. */
+bool key_find_evenly(struct store_handle *, struct slice id, struct key *ret, bool *ret_there,
+		     struct err *e);
 /* One lookup, when the account is known. */
 bool key_get(struct store_handle *, uint64_t account, struct slice id, struct key *ret,
 	     struct err *e);
@@ -125,9 +132,9 @@ bool key_scram(struct store_handle *, uint64_t account, struct slice id, struct 
 bool key_cram_md5(struct store_handle *, const struct keyring *, uint64_t account, struct slice id,
 		  struct slice challenge, const unsigned char digest[16], bool *ret_ok,
 		  struct err *e);
-/* Appends the identities of certificates that stand for the key, one space between. */
-bool key_certificates(struct store_handle *, uint64_t account, struct slice id, struct buf *out,
-		      struct err *e);
+/* Appends the identities that stand for the key, one space between. */
+bool key_identities(struct store_handle *, uint64_t account, struct slice id, struct buf *out,
+		    struct err *e);
 /* Of one account, by id. after: the last id seen, or empty. The array lives in the arena. */
 bool key_list(struct store_handle *, uint64_t account, struct slice after, size_t limit,
 	      struct arena *, struct key **ret, size_t *ret_n, struct err *e);

@@ -79,6 +79,16 @@ static void test_identities(void **state)
 		{ S("uri:\xc3\xbc"), S("") },
 		{ S("URI:x"), S("") },
 		{ S("ip:127.0.0.1"), S("") },
+		{ S("token:sso:sub=Robot|7"), S("token:sso:sub=Robot|7") },
+		{ S("token:sso-2:https://x.example/role=a=b:c"),
+		  S("token:sso-2:https://x.example/role=a=b:c") },
+		{ S("token:sso:sub="), S("") },
+		{ S("token:sso:=x"), S("") },
+		{ S("token:sso:sub"), S("") },
+		{ S("token::sub=x"), S("") },
+		{ S("token:SSO:sub=x"), S("") },
+		{ S("token:sso:sub=a b"), S("") },
+		{ S("token:"), S("") },
 		{ S("nothing"), S("") },
 		{ S(""), S("") },
 	};
@@ -213,9 +223,7 @@ static void test_certificates(void **state)
 	const struct slice two[] = { S("dns:MX.example"), S("uri:spiffe://prod/mail") };
 	const struct slice twice[] = { S("dns:a.example"), S("dns:A.example") };
 	struct slice many[KEY_IDENTITIES_MAX + 1];
-	struct key_spec spec = { .scopes = scopes_default(),
-				 .certificates = two,
-				 .n_certificates = 2 };
+	struct key_spec spec = { .scopes = scopes_default(), .identities = two, .n_identities = 2 };
 	char id[KEY_ID_LEN + 1];
 	struct key k, second;
 	uint64_t account;
@@ -229,25 +237,25 @@ static void test_certificates(void **state)
 	OK(f, key_of_identity(f->h, S("dns:mx.example"), &account, id, &f->e));
 	FAILS(f, ERR_ABSENT, key_of_identity(f->h, S("dns:mx.exampl"), &account, id, &f->e));
 	buf_wipe(&text);
-	OK(f, key_certificates(f->h, a.id, slice_str(k.id), &text, &f->e));
+	OK(f, key_identities(f->h, a.id, slice_str(k.id), &text, &f->e));
 	assert_true(slice_eq(buf_slice(&text), S("dns:mx.example uri:spiffe://prod/mail")));
 	buf_wipe(&text);
 
 	/* One stands for one key; and nothing is left of a key that was refused. */
 	FAILS(f, ERR_CONFLICT, key_create(f->h, &by, a.id, &spec, &text, &second, &f->e));
-	spec.certificates = twice;
+	spec.identities = twice;
 	FAILS(f, ERR_CONFLICT, key_create(f->h, &by, a.id, &spec, &text, &second, &f->e));
 	FAILS(f, ERR_ABSENT, key_of_identity(f->h, S("dns:a.example"), &account, id, &f->e));
 	/* Until that key is revoked. */
 	OK(f, key_revoke(f->h, &by, slice_str(k.id), QUEUED_AS_STATE, &f->e));
-	spec.certificates = two;
+	spec.identities = two;
 	OK(f, key_create(f->h, &by, a.id, &spec, &text, &second, &f->e));
 	OK(f, key_of_identity(f->h, S("dns:mx.example"), &account, id, &f->e));
 	assert_string_equal(id, second.id);
 	for (size_t i = 0; i <= KEY_IDENTITIES_MAX; i++)
 		many[i] = S("dns:x");
-	spec.certificates = many;
-	spec.n_certificates = KEY_IDENTITIES_MAX + 1;
+	spec.identities = many;
+	spec.n_identities = KEY_IDENTITIES_MAX + 1;
 	FAILS(f, ERR_INPUT, key_create(f->h, &by, a.id, &spec, &text, &second, &f->e));
 	buf_wipe(&text);
 }

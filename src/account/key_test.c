@@ -46,6 +46,22 @@ static void test_text(void **state)
 	buf_done(&hex);
 }
 
+/* On a command line, what begins with '-' is an option. */
+static void test_an_id_begins_with_a_letter(void **state)
+{
+	unsigned char random[KEY_RANDOM] = "";
+	char text[KEY_TEXT_LEN];
+	struct key_text k;
+
+	for (unsigned first = 0; first < 256; first++) {
+		random[0] = (unsigned char)first;
+		key_text_make(random, text);
+		assert_true(key_parse(secret(slice(text, sizeof(text))), &k));
+		assert_true(ascii_alpha(k.id.p[0]));
+		assert_int_equal(key_id_verdict(k.id), KEY_PLAUSIBLE);
+	}
+}
+
 static void test_shape(void **state)
 {
 	char text[KEY_TEXT_LEN + 1] = VECTOR;
@@ -299,6 +315,58 @@ static void test_import(void **state)
 	assert_trail(f, two, 0, "account.add ");
 }
 
+/* Whatever is asked for, the same lookups; and a key that stands in is nobody's. */
+static void test_found_evenly(void **state)
+{
+#define ID(x) "AAAAAAAAAAAAAAAAAAAAA" x
+	static const struct key_spec spec = { { "", 0 }, { 1 }, 0 };
+	static const struct {
+		const char *id, *near; /* near: what stands in for it; NULL: it is there */
+	} rows[] = {
+		{ ID("B"), NULL },
+		{ ID("D"), NULL },
+		{ "zzzzzzzzzzzzzzzzzzzzzz", NULL },
+		{ ID("A"), ID("B") },
+		{ ID("-"), ID("B") },
+		{ ID("C"), ID("D") },
+		{ ID("E"), "zzzzzzzzzzzzzzzzzzzzzz" },
+		{ "zzzzzzzzzzzzzzzzzzzzz-", "zzzzzzzzzzzzzzzzzzzzzz" },
+		{ "----------------------", ID("B") },
+		{ "______________________", "zzzzzzzzzzzzzzzzzzzzzz" },
+		{ ID("d"), "zzzzzzzzzzzzzzzzzzzzzz" },
+	};
+	static const unsigned char nobody[DIGEST_SHA256];
+	struct fix *f = *state;
+	uint64_t account = new_account(f, "shop"), was;
+	struct key k;
+	bool there;
+
+	was = store_lookups(f->h);
+	OK(f, key_find_evenly(f->h, S(ID("B")), &k, &there, &f->e));
+	assert_false(there);
+	assert_string_equal(k.id, "");
+	assert_int_equal(store_lookups(f->h) - was, 3);
+	for (size_t i = 0; i < 3; i++) {
+		char text[KEY_TEXT_LEN + 1];
+
+		snprintf(text, sizeof(text), "SG.%s.%s", rows[i].id, VECTOR_SECRET);
+		OK(f, key_import(f->h, &by, account, &spec, secret(slice_str(text)), &k, &f->e));
+	}
+	for (size_t i = 0; i < LEN(rows); i++) {
+		was = store_lookups(f->h);
+		OK(f, key_find_evenly(f->h, slice_str(rows[i].id), &k, &there, &f->e));
+		assert_int_equal(store_lookups(f->h) - was, 3);
+		assert_int_equal(there, !rows[i].near);
+		assert_string_equal(k.id, there ? rows[i].id : rows[i].near);
+		assert_int_equal(!memcmp(k.hash, nobody, sizeof(nobody)), !there);
+	}
+	/* Behind the last one the first stands in. */
+	OK(f, key_find_evenly(f->h, S("zzzzzzzzzzzzzzzzzzzzz~"), &k, &there, &f->e));
+	assert_false(there);
+	assert_string_equal(k.id, ID("B"));
+#undef ID
+}
+
 static void test_change(void **state)
 {
 	static const struct key_spec spec = { { "", 0 }, { 1 }, 0 };
@@ -463,6 +531,7 @@ int key_tests(void)
 #define T(test) cmocka_unit_test_setup_teardown(test, account_fix_begin, account_fix_end)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_text),
+		cmocka_unit_test(test_an_id_begins_with_a_letter),
 		cmocka_unit_test(test_shape),
 		cmocka_unit_test(test_verdict),
 		cmocka_unit_test(test_scram_vector),
@@ -470,6 +539,7 @@ int key_tests(void)
 		T(test_create),
 		T(test_refused),
 		T(test_import),
+		T(test_found_evenly),
 		T(test_change),
 		T(test_lookups),
 		T(test_damaged),

@@ -67,6 +67,7 @@ void key_text_make(const unsigned char random[KEY_RANDOM], char ret[KEY_TEXT_LEN
 	struct buf b;
 
 	memcpy(id, random, KEY_ID_RANDOM);
+	id[0] &= 0x7f; /* the first character is a letter: no program takes the id for an option */
 	checksum(id, id + KEY_ID_RANDOM);
 	buf_init(&b, KEY_TEXT_LEN);
 	buf_room_for(&b, KEY_TEXT_LEN); /* in one piece: no copy stays behind when it grows */

@@ -98,8 +98,28 @@ bool api_account_release(struct api_run *r, struct err *e)
 
 /* -- keys -- */
 
+/* Those of a list that begin with the prefix, without it; or those that do not. */
+static void show_identities(struct json_out *j, const char *name, struct slice list, bool tokens)
+{
+	struct slice one, prefix = S("token:");
+	struct buf out;
+
+	buf_init(&out, KEY_IDENTITIES_MAX * (KEY_IDENTITY_MAX + 1));
+	while (list.n) {
+		slice_cut(list, ' ', &one, &list);
+		if (slice_starts(one, prefix) != tokens)
+			continue;
+		if (out.n)
+			buf_addc(&out, ' ');
+		buf_add(&out, tokens ? slice_from(one, prefix.n) : one);
+	}
+	if (out.n)
+		json_kstr(j, name, buf_slice(&out));
+	buf_done(&out);
+}
+
 static void show_key(struct api_run *r, const struct key *k, struct slice text,
-		     struct slice certificates)
+		     struct slice identities)
 {
 	struct json_out *j = &r->out;
 	struct buf scopes, mechanisms;
@@ -123,24 +143,24 @@ static void show_key(struct api_run *r, const struct key *k, struct slice text,
 	json_ktime(j, "created", k->created_ms);
 	json_ktime(j, "expires", k->expires_ms);
 	json_ktime(j, "revoked", k->revoked_ms);
-	if (certificates.n)
-		json_kstr(j, "certificates", certificates);
+	show_identities(j, "certificates", identities, false);
+	show_identities(j, "tokens", identities, true);
 	json_close(j);
 	buf_done(&scopes);
 	buf_done(&mechanisms);
 }
 
-/* One key, with what its certificates are known by. */
+/* One key, with what stands for it. */
 static bool show_one(struct api_run *r, const struct key *k, struct slice text, struct err *e)
 {
-	struct buf certificates;
+	struct buf identities;
 	bool ok;
 
-	buf_init(&certificates, KEY_IDENTITIES_MAX * (KEY_IDENTITY_MAX + 1));
-	ok = key_certificates(r->call->ctx->store, k->account, slice_str(k->id), &certificates, e);
+	buf_init(&identities, KEY_IDENTITIES_MAX * (KEY_IDENTITY_MAX + 1));
+	ok = key_identities(r->call->ctx->store, k->account, slice_str(k->id), &identities, e);
 	if (ok)
-		show_key(r, k, text, buf_slice(&certificates));
-	buf_done(&certificates);
+		show_key(r, k, text, buf_slice(&identities));
+	buf_done(&identities);
 	return ok;
 }
 
@@ -164,6 +184,37 @@ static const struct slice *texts(struct api_run *r, const char *name, size_t *re
 	return at;
 }
 
+/* Certificates as they are, tokens with the prefix that tells them apart. */
+static bool read_identities(struct api_run *r, struct key_spec *spec, struct err *e)
+{
+	size_t n_certificates, n_tokens;
+	const struct slice *certificates = texts(r, "certificates", &n_certificates, e);
+	const struct slice *tokens = certificates ? texts(r, "tokens", &n_tokens, e) : NULL;
+	struct slice *all;
+
+	if (!tokens)
+		return false;
+	all = ARENA_ARRAY(&r->arena, struct slice, n_certificates + n_tokens + 1);
+	for (size_t i = 0; all && i < n_certificates; i++) {
+		if (slice_starts(certificates[i], S("token:")))
+			return err_set(e, ERR_INPUT, "a token is no certificate: see \"tokens\"");
+		all[i] = certificates[i];
+	}
+	for (size_t i = 0; all && i < n_tokens; i++) {
+		char *at = arena_alloc(&r->arena, 6 + tokens[i].n);
+
+		if (!at)
+			return err_set(e, ERR_LATER, "out of memory");
+		memcpy(at, "token:", 6);
+		if (tokens[i].n)
+			memcpy(at + 6, tokens[i].p, tokens[i].n);
+		all[n_certificates + i] = slice(at, 6 + tokens[i].n);
+	}
+	spec->identities = all;
+	spec->n_identities = n_certificates + n_tokens;
+	return all || err_set(e, ERR_LATER, "out of memory");
+}
+
 /* How the key may log in. */
 static bool read_means(struct api_run *r, struct key_spec *spec, struct err *e)
 {
@@ -176,8 +227,8 @@ static bool read_means(struct api_run *r, struct key_spec *spec, struct err *e)
 		if (!mechanisms_add(&spec->mechanisms, names[i], e))
 			return false;
 	spec->keyring = r->call->ctx->keyring;
-	spec->certificates = texts(r, "certificates", &spec->n_certificates, e);
-	return spec->certificates && json_want_bool(r->body, "cram_md5", &spec->cram_md5, e);
+	return read_identities(r, spec, e) &&
+	       json_want_bool(r->body, "cram_md5", &spec->cram_md5, e);
 }
 
 static bool read_spec(struct api_run *r, struct key_spec *spec, struct err *e)

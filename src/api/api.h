@@ -10,11 +10,11 @@
 #include "base/arena.h"
 #include "base/buf.h"
 #include "base/err.h"
-#include "http/json.h"
 #include "ops/conf.h"
 #include "relay/schedule.h"
 #include "spool/spool.h"
 #include "store/store.h"
+#include "json/json.h"
 
 struct gate;
 

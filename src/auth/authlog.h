@@ -34,6 +34,10 @@ struct authlog_entry {
 
 /* Copies a text into a field of `size` bytes, cut and escaped, with a zero behind it. */
 void authlog_text(char *field, size_t size, struct slice text);
+/* The same of what a client says in place of a name; but what looks like a key or a token (one that
+ * was put into the wrong field) is not copied: AUTHLOG_SECRET stands there. */
+void authlog_claim(char *field, size_t size, struct slice text);
+#define AUTHLOG_SECRET "(looks like a secret)"
 
 extern const struct schema authlog_schema;
 

@@ -73,6 +73,36 @@ static void test_text(void **state)
 	assert_string_equal(small, "1234");
 }
 
+static void test_no_secret_is_copied(void **state)
+{
+	static const struct {
+		struct slice in;
+		bool secret;
+	} row[] = {
+		{ S("SG.AbcdefghijklmnopqrstuV.abcdefghijklmnopqrstuvwxyz0123456789-_ABCDE"),
+		  true },
+		{ S("apikey:SG.AbcdefghijklmnopqrstuV.abc"), true },
+		{ S("SG.AbcdefghijklmnopqrstuV"), true },
+		{ S("abcdefghijklmnopqrstuvwxyz0123456789-_ABCDE"), true },
+		{ S("U0cuQWJjZGVmZ2hpamtsbW5vcHFyc3R1Vi5hYmNkZWY="), true },
+		{ S("eyJhbGciOiJub25lIn0.e30."), true },
+		{ S("SG.example"), false },
+		{ S("MAIL.SG.EXAMPLE"), false },
+		{ S("apikey"), false },
+		{ S("AbcdefghijklmnopqrstuV"), false },
+		{ S("a.very.long.name.of.somebody.who.sends@mail.shop.example"), false },
+		{ S("token:sso:sub=0123456789abcdef0123456789abcdef0123456789"), false },
+		{ S(""), false },
+	};
+	char field[AUTHLOG_TEXT];
+
+	(void)state;
+	for (size_t i = 0; i < sizeof row / sizeof *row; i++) {
+		authlog_claim(field, sizeof field, row[i].in);
+		assert_int_equal(!strcmp(field, AUTHLOG_SECRET), row[i].secret);
+	}
+}
+
 /* -- coalescing -- */
 
 static bool add(struct authlog_fold *f, uint64_t at_ms, const char *address, const char *identity,
@@ -444,11 +474,12 @@ static void test_bans(void **state)
 int authlog_tests(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_text),          cmocka_unit_test(test_fold),
-		cmocka_unit_test(test_fold_distinct), cmocka_unit_test(test_fold_full),
-		cmocka_unit_test(test_rows),          cmocka_unit_test(test_filters),
-		cmocka_unit_test(test_bounded_look),  cmocka_unit_test(test_prune),
-		cmocka_unit_test(test_failing_store), cmocka_unit_test(test_bans),
+		cmocka_unit_test(test_text),      cmocka_unit_test(test_no_secret_is_copied),
+		cmocka_unit_test(test_fold),      cmocka_unit_test(test_fold_distinct),
+		cmocka_unit_test(test_fold_full), cmocka_unit_test(test_rows),
+		cmocka_unit_test(test_filters),   cmocka_unit_test(test_bounded_look),
+		cmocka_unit_test(test_prune),     cmocka_unit_test(test_failing_store),
+		cmocka_unit_test(test_bans),
 	};
 
 	return cmocka_run_group_tests_name("authlog", tests, NULL, NULL);

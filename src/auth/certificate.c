@@ -1,16 +1,9 @@
 /* auth/certificate.c -- a client's certificate stands for a key. What TLS has proved is that the
  * client holds the certificate's private key; which names in it count is for whoever made the list
  * of identities. */
-#include "account/certificate.h"
 #include "auth/login_impl.h"
 
-/* The keys that a certificate is known by. */
-struct found {
-	char ids[KEY_IDENTITIES_MAX + 1][KEY_ID_LEN + 1];
-	size_t n;
-};
-
-static void add(struct found *found, const char *id)
+static void add(struct auth_found *found, const char *id)
 {
 	for (size_t i = 0; i < found->n; i++)
 		if (slice_eq(slice_str(found->ids[i]), slice_str(id)))
@@ -19,8 +12,8 @@ static void add(struct found *found, const char *id)
 		memcpy(found->ids[found->n++], id, KEY_ID_LEN + 1);
 }
 
-static bool find(struct store_handle *h, const struct auth_attempt *at, struct found *ret,
-		 struct err *e)
+bool auth_find(struct store_handle *h, const struct auth_attempt *at, struct auth_found *ret,
+	       struct err *e)
 {
 	for (size_t i = 0; i < at->n_identities; i++) {
 		char id[KEY_ID_LEN + 1];
@@ -38,7 +31,8 @@ static bool find(struct store_handle *h, const struct auth_attempt *at, struct f
 }
 
 /* The only one, or the one that the client names. */
-static enum auth_reason choose(const struct found *found, struct slice authzid, struct slice *ret)
+static enum auth_reason choose(const struct auth_found *found, struct slice authzid,
+			       struct slice *ret)
 {
 	*ret = slice_str(found->ids[0]);
 	if (!found->n)
@@ -59,13 +53,13 @@ bool auth_by_certificate(struct store_handle *h, const struct auth_attempt *at,
 	uint64_t generation = store_generation(store_of(h));
 	enum auth_reason r = REASON_OK;
 	struct auth_rows rows = { 0 };
-	struct found found = { 0 };
+	struct auth_found found = { 0 };
 	struct slice id = S("");
 	bool ok;
 
 	if (!store_begin(h, STORE_READ, e))
 		return auth_down(f);
-	ok = find(h, at, &found, e);
+	ok = auth_find(h, at, &found, e);
 	r = choose(&found, at->authzid, &id);
 	ok = ok && (r != REASON_OK || auth_look_up(h, id, &rows, e));
 	if (!store_finish(h, ok, e))

@@ -11,6 +11,12 @@ static struct slice id_of(struct slice username)
 	return key_id_shape(username) ? username : NO_ID;
 }
 
+/* Of a key that is not there, the one that stands in for it: looked up, and of no use. */
+static struct slice id_to_read(const struct key *k, struct slice id)
+{
+	return k->id[0] ? slice_str(k->id) : id;
+}
+
 /* One of the values that are made up for a name. */
 static void made_up(const unsigned char secret[AUTH_SECRET], char which, struct slice name,
 		    unsigned char ret[DIGEST_SHA256])
@@ -48,12 +54,12 @@ bool auth_verifier(struct store_handle *h, const unsigned char secret[AUTH_SECRE
 	make_up(secret, username, &ret->scram);
 	if (!store_begin(h, STORE_READ, e))
 		return false;
-	ok = auth_there(key_find(h, id, &key, &why), &why, &key_there, e) &&
-	     auth_there(key_scram(h, key_there ? key.account : 0, id, &real, &why), &why,
+	ok = key_find_evenly(h, id, &key, &key_there, e) &&
+	     auth_there(key_scram(h, key.account, id_to_read(&key, id), &real, &why), &why,
 			&scram_there, e);
 	if (!store_finish(h, ok, e))
 		return false;
-	ret->nobodys = !scram_there || !key_id_shape(username);
+	ret->nobodys = !key_there || !scram_there || !key_id_shape(username);
 	if (!ret->nobodys)
 		ret->scram = real;
 	return true;
@@ -69,7 +75,7 @@ static bool proof_of(struct store_handle *h, const struct auth_attempt *at,
 	*ret = at->fault;
 	if (at->by != AUTH_BY_CRAM_MD5)
 		return true;
-	if (!key_cram_md5(h, at->keyring, rows->key_there ? rows->key.account : 0, id,
+	if (!key_cram_md5(h, at->keyring, rows->key.account, id_to_read(&rows->key, id),
 			  at->challenge, at->digest, &right, e))
 		return false;
 	*ret = right ? REASON_OK : rows->key.cram_md5 ? REASON_WRONG_SECRET : REASON_NO_CRAM_MD5;
@@ -84,6 +90,7 @@ bool auth_by_exchange(struct store_handle *h, const struct auth_attempt *at, str
 	enum auth_reason proof = REASON_OK;
 	struct auth_rows rows = { 0 };
 	bool shaped = key_id_shape(at->username), ok;
+	enum key_verdict verdict;
 
 	if (shaped)
 		memcpy(f->key_id, id.p, id.n);
@@ -94,11 +101,10 @@ bool auth_by_exchange(struct store_handle *h, const struct auth_attempt *at, str
 		return auth_down(f);
 	if (!shaped)
 		return auth_refuse(f, REASON_NOT_A_KEY_ID, e);
+	verdict = key_id_verdict(id); /* for all: it takes a microsecond */
 	if (!rows.key_there)
-		return auth_refuse(f,
-				   key_id_verdict(id) == KEY_PLAUSIBLE ? REASON_UNKNOWN_KEY
-								       : REASON_MISTYPED_KEY,
-				   e);
+		return auth_refuse(
+		    f, verdict == KEY_PLAUSIBLE ? REASON_UNKNOWN_KEY : REASON_MISTYPED_KEY, e);
 	f->account = rows.key.account;
 	if (proof != REASON_OK)
 		return auth_refuse(f, proof, e);

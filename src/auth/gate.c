@@ -119,6 +119,16 @@ bool gate_holds(struct gate *g, const unsigned char address[16], uint64_t now_ms
 	return held;
 }
 
+bool gate_trusts(struct gate *g, const unsigned char address[16], uint64_t now_ms)
+{
+	bool trusts;
+
+	pthread_mutex_lock(&g->lock);
+	trusts = limiter_trusts(g->limiter, address, now_ms);
+	pthread_mutex_unlock(&g->lock);
+	return trusts;
+}
+
 static void push(struct gate *g, const struct authlog_entry *e)
 {
 	if (g->n == g->cap) {
@@ -158,8 +168,13 @@ static bool is_guess(enum auth_reason r)
 	case AUTH_BASIC:
 	case AUTH_INVALID: break;
 	}
+	/* A token that its issuer has signed is no guess either, whatever else is wrong with it. */
 	return r != REASON_MECHANISM && r != REASON_REVOKED && r != REASON_EXPIRED &&
-	       r != REASON_ACCOUNT_HELD && r != REASON_ACCOUNT_CLOSED && r != REASON_SCOPE_MISSING;
+	       r != REASON_ACCOUNT_HELD && r != REASON_ACCOUNT_CLOSED &&
+	       r != REASON_SCOPE_MISSING && r != REASON_TOKEN_AUDIENCE &&
+	       r != REASON_TOKEN_EXPIRED && r != REASON_TOKEN_NOT_YET && r != REASON_TOKEN_SCOPE &&
+	       r != REASON_TOKEN_CLAIMS && r != REASON_UNKNOWN_SUBJECT &&
+	       r != REASON_AMBIGUOUS_SUBJECT;
 }
 
 static uint64_t digest_of(const struct gate *g, const struct gate_attempt *a)

@@ -57,9 +57,9 @@ bool auth_look_up(struct store_handle *h, struct slice id, struct auth_rows *f, 
 {
 	struct err why = { 0 };
 
-	return auth_there(key_find(h, id, &f->key, &why), &why, &f->key_there, e) &&
-	       auth_there(account_get(h, f->key_there ? f->key.account : 0, &f->account, &why),
-			  &why, &f->account_there, e);
+	return key_find_evenly(h, id, &f->key, &f->key_there, e) &&
+	       auth_there(account_get(h, f->key.account, &f->account, &why), &why,
+			  &f->account_there, e);
 }
 
 static bool look_up(struct store_handle *h, struct slice id, struct auth_rows *f, struct err *e)
@@ -84,6 +84,13 @@ bool auth_admit(const struct auth_attempt *at, const struct auth_rows *rows, uin
 	f->reason = REASON_OK;
 	fill(&rows->key, generation, ret);
 	return true;
+}
+
+void auth_ends_with(struct principal *p, uint64_t ends_ms)
+{
+	p->ends_ms = ends_ms;
+	if (ends_ms && (!p->expires_ms || ends_ms < p->expires_ms))
+		p->expires_ms = ends_ms;
 }
 
 /* What the user name alone says; REASON_OK when the key decides. */
@@ -156,6 +163,7 @@ bool auth_recheck(struct store_handle *h, const struct principal *old, uint64_t 
 	struct auth_rows found = { 0 };
 	struct err why = { 0 };
 	enum auth_reason r;
+	uint64_t ends_ms;
 	bool ok;
 
 	*f = (struct auth_finding){ .reason = REASON_STORE_DOWN, .account = old->account };
@@ -169,9 +177,13 @@ bool auth_recheck(struct store_handle *h, const struct principal *old, uint64_t 
 	if (!store_finish(h, ok, e))
 		return auth_down(f);
 	r = found.key_there ? judge(&found, now_ms) : REASON_UNKNOWN_KEY;
+	if (r == REASON_OK && old->ends_ms && now_ms >= old->ends_ms)
+		r = REASON_TOKEN_EXPIRED;
 	if (r != REASON_OK)
 		return auth_refuse(f, r, e);
+	ends_ms = old->ends_ms; /* ret may be old */
 	f->reason = REASON_OK;
 	fill(&found.key, generation, ret);
+	auth_ends_with(ret, ends_ms);
 	return true;
 }

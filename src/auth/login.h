@@ -25,6 +25,24 @@ enum auth_reason {
 	REASON_BAD_NONCE,             /* SCRAM: not this exchange's */
 	REASON_NO_CRAM_MD5,           /* the key was not made for it */
 	REASON_NO_ISSUER,             /* nobody here can judge a token */
+	REASON_TOKEN_MALFORMED,       /* from here on as token/jwt.h has them */
+	REASON_TOKEN_HEADER,
+	REASON_TOKEN_ALGORITHM,
+	REASON_TOKEN_TYPE,
+	REASON_TOKEN_UNKNOWN_KEY,
+	REASON_TOKEN_SIGNATURE,
+	REASON_TOKEN_ISSUER,
+	REASON_TOKEN_AUDIENCE,
+	REASON_TOKEN_EXPIRED,
+	REASON_TOKEN_NOT_YET,
+	REASON_TOKEN_SCOPE,
+	REASON_TOKEN_CLAIMS,
+	REASON_TOKEN_INACTIVE,
+	REASON_TOKEN_TROUBLE,
+	REASON_OTHER_HOST,            /* OAUTHBEARER: the client thinks it talks to somebody else */
+	REASON_UNKNOWN_SUBJECT,       /* the token is good, and no key is known by what it says */
+	REASON_AMBIGUOUS_SUBJECT,     /* several keys are, and none was named */
+	REASON_ISSUER_DOWN,           /* what the token is worth cannot be known now */
 	REASON_UNKNOWN_CERTIFICATE,   /* no key is known by it */
 	REASON_AMBIGUOUS_CERTIFICATE, /* several keys are, and none was named */
 	REASON_MECHANISM,             /* the key is limited to others */
@@ -41,10 +59,11 @@ struct keyring;
 
 /* What an attempt rests on. */
 enum auth_by {
-	AUTH_BY_PASSWORD,    /* password: a whole key */
-	AUTH_BY_PROOF,       /* an exchange over an auth_verifier(): fault says how it went */
-	AUTH_BY_CRAM_MD5,    /* digest: the answer to challenge */
-	AUTH_BY_TOKEN,       /* password: a bearer token; username: whom it is claimed to be for */
+	AUTH_BY_PASSWORD, /* password: a whole key */
+	AUTH_BY_PROOF,    /* an exchange over an auth_verifier(): fault says how it went */
+	AUTH_BY_CRAM_MD5, /* digest: the answer to challenge */
+	AUTH_BY_TOKEN,    /* identities; fault: what is wrong with it; username: whom it is claimed
+			   * to be for, or empty */
 	AUTH_BY_CERTIFICATE, /* identities */
 };
 
@@ -54,14 +73,15 @@ struct auth_attempt {
 	struct slice authzid;   /* RFC 4616 2: who to act as; empty: the same */
 	enum auth_by by;
 	struct secret password;
-	enum auth_reason fault; /* of the proof; REASON_OK: the secret is there */
+	enum auth_reason fault; /* of the proof, of the token; REASON_OK: the secret is there */
 	struct slice challenge;
 	const unsigned char *digest;   /* 16 bytes */
 	const struct keyring *keyring; /* CRAM-MD5 */
-	/* What the client's certificate is known by, as in certificate.h; names from a
-	 * trusted CA only. */
+	/* What the client's certificate or token is known by, as in account/identity.h. Names from
+	 * a trusted CA only; claims of a token that was found good. */
 	const struct slice *identities;
 	size_t n_identities;
+	uint64_t ends_ms;    /* of the token; 0: it has no end */
 	struct slice client; /* address of the peer as text: for the record only */
 	uint64_t now_ms;     /* Unix time */
 };
@@ -71,7 +91,8 @@ struct principal {
 	uint64_t account;
 	char key_id[KEY_ID_LEN + 1];
 	struct scopes scopes;
-	uint64_t expires_ms; /* 0: never */
+	uint64_t expires_ms; /* of the key or of ends_ms, whatever is first; 0: never */
+	uint64_t ends_ms;    /* of the token it logged in with; 0: none, or without an end */
 	uint64_t generation; /* of the store, read before the rows were */
 };
 

@@ -61,8 +61,11 @@ static int begin(void **state)
 {
 	static const struct schema *const schemas[] = { &account_schema };
 	static const struct store_conf conf = { .busy_ms = 50 };
-	const struct slice known[] = { S("uri:spiffe://prod/mail"), S("dns:mail.example") };
-	const struct slice twin[] = { S("dns:twin.example") };
+	const struct slice known[] = { S("uri:spiffe://prod/mail"), S("dns:mail.example"),
+				       S("token:sso:sub=robot"), S("token:sso:client_id=shop") };
+	const struct slice twin[] = { S("dns:twin.example"), S("token:sso:sub=twin") };
+	const struct slice gone[] = { S("token:sso:sub=gone") };
+	const struct slice by_login[] = { S("token:sso:sub=login") };
 	struct scopes reader = scopes_with((struct scopes){ 0 }, SCOPE_API_KEYS_READ);
 	char dir[] = "/tmp/signet-auth-XXXXXX", path[64];
 	struct fix *f = calloc(1, sizeof(*f));
@@ -88,13 +91,18 @@ static int begin(void **state)
 	f->account = a.id;
 	OK(f, mechanisms_add(&login, S("LOGIN"), &f->e));
 	import(f, a.id, KEY(GOOD),
-	       &(struct key_spec){ .cram_md5 = true, .certificates = known, .n_certificates = 2 });
-	import(f, a.id, KEY(REVOKED), &(struct key_spec){ .cram_md5 = true });
+	       &(struct key_spec){
+		   .cram_md5 = true, .identities = known, .n_identities = LEN(known) });
+	import(f, a.id, KEY(REVOKED),
+	       &(struct key_spec){ .cram_md5 = true, .identities = gone, .n_identities = 1 });
 	import(f, a.id, KEY(EXPIRED), &(struct key_spec){ .cram_md5 = true, .expires_ms = NOW });
 	import(f, a.id, KEY(READER), &(struct key_spec){ .cram_md5 = true, .scopes = reader });
-	import(f, a.id, KEY(LOGIN), &(struct key_spec){ .mechanisms = login });
+	import(
+	    f, a.id, KEY(LOGIN),
+	    &(struct key_spec){ .mechanisms = login, .identities = by_login, .n_identities = 1 });
 	import(f, a.id, KEY(PLAINKEY), &(struct key_spec){ 0 });
-	import(f, a.id, KEY(TWIN), &(struct key_spec){ .certificates = twin, .n_certificates = 1 });
+	import(f, a.id, KEY(TWIN),
+	       &(struct key_spec){ .identities = twin, .n_identities = LEN(twin) });
 	OK(f, key_revoke(f->h, &by, S(REVOKED), QUEUED_AS_STATE, &f->e));
 	return 0;
 }
@@ -169,9 +177,27 @@ static const struct row {
 	{ "cram, expired", AUTH_BY_CRAM_MD5, "CRAM-MD5", EXPIRED, "", KEY(EXPIRED), 0, { { 0 } }, REASON_EXPIRED, EXPIRED },
 	{ "cram, no scope", AUTH_BY_CRAM_MD5, "CRAM-MD5", READER, "", KEY(READER), 0, { { 0 } }, REASON_SCOPE_MISSING, READER },
 	{ "cram, suspended", AUTH_BY_CRAM_MD5, "CRAM-MD5", SUSPENDED, "", KEY(SUSPENDED), 0, { { 0 } }, REASON_ACCOUNT_HELD, SUSPENDED },
-	/* tokens: no issuer yet */
-	{ "token", AUTH_BY_TOKEN, "OAUTHBEARER", "", "", "token", 0, { { 0 } }, REASON_NO_ISSUER, "" },
-	{ "a key is no token", AUTH_BY_TOKEN, "XOAUTH2", GOOD, "", KEY(GOOD), 0, { { 0 } }, REASON_NO_ISSUER, "" },
+	/* tokens */
+	{ "no issuer", AUTH_BY_TOKEN, "OAUTHBEARER", "", "", "token", REASON_NO_ISSUER, { { 0 } }, REASON_NO_ISSUER, "" },
+	{ "bad, though known", AUTH_BY_TOKEN, "XOAUTH2", "", "", "token", REASON_TOKEN_SIGNATURE, { S("token:sso:sub=robot") }, REASON_TOKEN_SIGNATURE, "" },
+	{ "issuer down", AUTH_BY_TOKEN, "XOAUTH2", "", "", "token", REASON_ISSUER_DOWN, { { 0 } }, REASON_ISSUER_DOWN, "" },
+	{ "token", AUTH_BY_TOKEN, "OAUTHBEARER", "", "", "token", 0, { S("token:sso:sub=robot") }, REASON_OK, GOOD },
+	{ "its second claim", AUTH_BY_TOKEN, "OAUTHBEARER", "", "", "token", 0, { S("token:sso:sub=x"), S("token:sso:client_id=shop") }, REASON_OK, GOOD },
+	{ "both claims", AUTH_BY_TOKEN, "OAUTHBEARER", "", "", "token", 0, { S("token:sso:sub=robot"), S("token:sso:client_id=shop") }, REASON_OK, GOOD },
+	{ "by the key's id", AUTH_BY_TOKEN, "XOAUTH2", GOOD, "", "token", 0, { S("token:sso:sub=robot") }, REASON_OK, GOOD },
+	{ "by the account's name", AUTH_BY_TOKEN, "XOAUTH2", "shop", "", "token", 0, { S("token:sso:sub=robot") }, REASON_OK, GOOD },
+	{ "by the claim", AUTH_BY_TOKEN, "XOAUTH2", "robot", "", "token", 0, { S("token:sso:sub=robot") }, REASON_OK, GOOD },
+	{ "by another claim of it", AUTH_BY_TOKEN, "XOAUTH2", "a@b.example", "", "token", 0, { S("token:sso:email=a@b.example"), S("token:sso:sub=robot") }, REASON_OK, GOOD },
+	{ "as another", AUTH_BY_TOKEN, "XOAUTH2", "bob", "", "token", 0, { S("token:sso:sub=robot") }, REASON_OTHER_IDENTITY, GOOD },
+	{ "as another's key", AUTH_BY_TOKEN, "XOAUTH2", TWIN, "", "token", 0, { S("token:sso:sub=robot") }, REASON_OTHER_IDENTITY, GOOD },
+	{ "apikey is nobody", AUTH_BY_TOKEN, "XOAUTH2", "apikey", "", "token", 0, { S("token:sso:sub=robot") }, REASON_OTHER_IDENTITY, GOOD },
+	{ "in another case", AUTH_BY_TOKEN, "OAUTHBEARER", "", "", "token", 0, { S("token:sso:sub=Robot") }, REASON_UNKNOWN_SUBJECT, "" },
+	{ "of another issuer", AUTH_BY_TOKEN, "OAUTHBEARER", "", "", "token", 0, { S("token:sso2:sub=robot") }, REASON_UNKNOWN_SUBJECT, "" },
+	{ "of another claim", AUTH_BY_TOKEN, "OAUTHBEARER", "", "", "token", 0, { S("token:sso:client_id=robot") }, REASON_UNKNOWN_SUBJECT, "" },
+	{ "two keys", AUTH_BY_TOKEN, "OAUTHBEARER", "", "", "token", 0, { S("token:sso:sub=robot"), S("token:sso:sub=twin") }, REASON_AMBIGUOUS_SUBJECT, "" },
+	{ "two keys, one named", AUTH_BY_TOKEN, "OAUTHBEARER", TWIN, "", "token", 0, { S("token:sso:sub=robot"), S("token:sso:sub=twin") }, REASON_OK, TWIN },
+	{ "token of a revoked key", AUTH_BY_TOKEN, "OAUTHBEARER", "", "", "token", 0, { S("token:sso:sub=gone") }, REASON_REVOKED, REVOKED },
+	{ "token, not its mechanism", AUTH_BY_TOKEN, "OAUTHBEARER", "", "", "token", 0, { S("token:sso:sub=login") }, REASON_MECHANISM, LOGIN },
 	/* certificates */
 	{ "certificate", AUTH_BY_CERTIFICATE, "EXTERNAL", "", "", "", 0, { S("dns:mail.example") }, REASON_OK, GOOD },
 	{ "its second name", AUTH_BY_CERTIFICATE, "EXTERNAL", "", "apikey", "", 0, { S("spki:00"), S("uri:spiffe://prod/mail") }, REASON_OK, GOOD },
@@ -224,7 +250,10 @@ static void test_rows(void **state)
 			fail_msg("%s: %s", rows[i].name, auth_reason_name(found.reason));
 		if (strcmp(found.key_id, rows[i].key_id) != 0)
 			fail_msg("%s: key %s", rows[i].name, found.key_id);
-		assert_int_equal(auth_answer(found.reason), ok ? AUTH_OK : AUTH_INVALID);
+		assert_int_equal(auth_answer(found.reason), ok ? AUTH_OK
+							    : found.reason == REASON_ISSUER_DOWN
+								? AUTH_LATER
+								: AUTH_INVALID);
 		if (ok) {
 			assert_int_equal(p.account, f->account);
 			assert_string_equal(p.key_id, rows[i].key_id);
@@ -233,6 +262,49 @@ static void test_rows(void **state)
 			assert_null(strstr(f->e.text, SECRET));
 		}
 	}
+}
+
+/* A login ends with its token, or with its key when that is first; and a look at the key later on
+ * makes it no longer. */
+static void test_a_token_ends(void **state)
+{
+	const struct slice robot = S("token:sso:sub=robot"), shortlived = S("token:sso:sub=short");
+	struct auth_attempt at = { .mechanism = S("OAUTHBEARER"),
+				   .by = AUTH_BY_TOKEN,
+				   .identities = &robot,
+				   .n_identities = 1,
+				   .ends_ms = NOW + 500,
+				   .now_ms = NOW };
+	struct key_spec spec = { .expires_ms = NOW + 300,
+				 .identities = &shortlived,
+				 .n_identities = 1 };
+	struct fix *f = *state;
+	struct auth_finding found;
+	struct principal p = { 0 };
+
+	OK(f, auth_login(f->h, &at, &p, &found, &f->e));
+	assert_int_equal(p.expires_ms, NOW + 500);
+	assert_true(auth_stale(&p, p.generation, NOW + 500));
+	assert_false(auth_stale(&p, p.generation, NOW + 499));
+	OK(f, auth_recheck(f->h, &p, NOW + 499, &p, &found, &f->e));
+	assert_int_equal(p.expires_ms, NOW + 500);
+	assert_false(auth_recheck(f->h, &p, NOW + 500, &p, &found, &f->e));
+	assert_int_equal(found.reason, REASON_TOKEN_EXPIRED);
+	at.now_ms = NOW + 500;
+	assert_false(auth_login(f->h, &at, &p, &found, &f->e));
+	assert_int_equal(found.reason, REASON_TOKEN_EXPIRED);
+	/* The key is first. */
+	import(f, f->account, KEY("9999999999999999999999"), &spec);
+	at.identities = &shortlived;
+	at.now_ms = NOW;
+	OK(f, auth_login(f->h, &at, &p, &found, &f->e));
+	assert_int_equal(p.expires_ms, NOW + 300);
+	assert_int_equal(p.ends_ms, NOW + 500);
+	/* No end. */
+	at.identities = &robot;
+	at.ends_ms = 0;
+	OK(f, auth_login(f->h, &at, &p, &found, &f->e));
+	assert_int_equal(p.expires_ms, 0);
 }
 
 /* Within a mechanism, whatever is found costs the same lookups. */
@@ -247,16 +319,16 @@ static void test_cost(void **state)
 
 		run(f, &rows[i], &p, &found);
 		if (rows[i].by == AUTH_BY_PROOF)
-			assert_int_equal(store_lookups(f->h) - was, 3);
-		if (rows[i].by == AUTH_BY_CRAM_MD5)
 			assert_int_equal(store_lookups(f->h) - was, 4);
+		if (rows[i].by == AUTH_BY_CRAM_MD5)
+			assert_int_equal(store_lookups(f->h) - was, 5);
 	}
 }
 
 /* Whichever store call fails: 454, and never a principal. */
 static void test_store_down(void **state)
 {
-	static const char *const names[] = { "proof", "cram", "certificate" };
+	static const char *const names[] = { "proof", "cram", "certificate", "token" };
 	struct fix *f = *state;
 
 	for (size_t n = 0; n < LEN(names); n++) {
@@ -359,7 +431,7 @@ static void test_verifier_costs(void **state)
 		uint64_t was = store_lookups(f->h);
 
 		OK(f, verifier(f, secret_of_all, names[i], &v));
-		assert_int_equal(store_lookups(f->h) - was, 3);
+		assert_int_equal(store_lookups(f->h) - was, 4);
 	}
 	for (at = 1;; at++) {
 		bool ok;
@@ -371,7 +443,7 @@ static void test_verifier_costs(void **state)
 			break;
 		assert_int_equal(f->e.kind, ERR_LATER);
 	}
-	assert_int_equal(at, 6);
+	assert_int_equal(at, 7);
 }
 
 /* -- what is remembered -- */
@@ -440,6 +512,7 @@ int means_tests(void)
 #define T(test) cmocka_unit_test_setup_teardown(test, begin, end)
 	const struct CMUnitTest tests[] = {
 		T(test_rows),
+		T(test_a_token_ends),
 		T(test_cost),
 		T(test_store_down),
 		T(test_verifier),

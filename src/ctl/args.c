@@ -4,7 +4,7 @@
 
 #include <stdio.h>
 
-enum opt_kind { OPT_TEXT, OPT_FLAG, OPT_SCOPE, OPT_CERTIFICATE };
+enum opt_kind { OPT_TEXT, OPT_FLAG, OPT_SCOPE, OPT_CERTIFICATE, OPT_TOKEN };
 
 /* clang-format off */
 static const struct opt {
@@ -27,6 +27,7 @@ static const struct opt {
 	TEXT("expires",    expires,    "SECONDS", "the key ends after so many seconds"),
 	TEXT("mechanisms", mechanisms, "LIST",    "the key may log in by these alone, with commas between"),
 	FLAG("cram-md5",   cram_md5,              "the key can be used with CRAM-MD5: what that takes is kept, sealed"),
+	{ S("token"),       OPT_TOKEN,       0, "WHOSE", "whose tokens stand for the key, as ISSUER:CLAIM=VALUE (\"sso:sub=robot\"); may be repeated" },
 	{ S("certificate"), OPT_CERTIFICATE, 0, "ID", "a client certificate that stands for the key: spki:HEX, dns:NAME, email:ADDRESS, uri:URI; may be repeated" },
 	FLAG("import",     import_key,            "read an existing key from standard input"),
 	FLAG("verified",   verified,              "the domain is known to be the account's"),
@@ -149,6 +150,11 @@ static bool set_option(const struct opt *o, struct slice value, struct ctl_args 
 			return err_set(e, ERR_INPUT, "more than %zu certificates",
 				       COUNT(args->certificates));
 		args->certificates[args->n_certificates++] = value;
+		return true;
+	case OPT_TOKEN:
+		if (args->n_tokens == COUNT(args->tokens))
+			return err_set(e, ERR_INPUT, "more than %zu tokens", COUNT(args->tokens));
+		args->tokens[args->n_tokens++] = value;
 		return true;
 	}
 	return false;

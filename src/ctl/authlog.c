@@ -3,7 +3,7 @@
 
 #include "ctl/authlog.h"
 #include "fetch/fetch.h"
-#include "http/json.h"
+#include "json/json.h"
 
 #include <stdio.h>
 #include <time.h>

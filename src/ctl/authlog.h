@@ -3,7 +3,7 @@
 #define CTL_AUTHLOG_H
 
 #include "ctl/ctl.h"
-#include "http/json.h"
+#include "json/json.h"
 
 /* Prints rows as they are asked for; returns the exit code. */
 int ctl_authlog(const struct ctl_args *, struct slice socket);

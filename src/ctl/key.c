@@ -35,6 +35,11 @@ static void add_means(const struct ctl_args *a, struct json_out *j)
 	for (size_t i = 0; i < a->n_certificates; i++)
 		json_str(j, a->certificates[i]);
 	json_close_list(j);
+	json_key(j, "tokens");
+	json_open_list(j);
+	for (size_t i = 0; i < a->n_tokens; i++)
+		json_str(j, a->tokens[i]);
+	json_close_list(j);
 }
 
 bool ctl_key_spec(const struct ctl_args *a, uint64_t seconds, struct json_out *j, struct err *e)

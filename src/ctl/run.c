@@ -6,8 +6,8 @@
 #include "ctl/authlog.h"
 #include "ctl/key.h"
 #include "fetch/fetch.h"
-#include "http/json.h"
 #include "ops/conf.h"
+#include "json/json.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -36,6 +36,7 @@ static const struct check {
 	{ "dns", 15, check_dns },
 	{ "hostname", 30, check_hostname },
 	{ "routes", 40, check_routes },
+	{ "issuers", 40, check_issuers },
 };
 
 static const char *const level_names[] = { "ok", "skip", "warn", "fail" };

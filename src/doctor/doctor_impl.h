@@ -28,7 +28,7 @@ void tell(struct doctor *, enum level, const char *what, const char *todo, const
 typedef void check_fn(struct doctor *);
 check_fn check_server, check_permissions, check_disk, check_clock, check_limits, check_spool;
 check_fn check_certificates, check_listeners, check_relay;
-check_fn check_dns, check_hostname, check_routes;
+check_fn check_dns, check_hostname, check_routes, check_issuers;
 
 /* -- talk.c -- */
 

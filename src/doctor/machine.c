@@ -4,11 +4,11 @@
 
 #include "base/auto.h"
 #include "fetch/fetch.h"
-#include "http/json.h"
 #include "loop/tls_look.h"
 #include "ops/clock.h"
 #include "spool/spool.h"
 #include "store/store.h"
+#include "json/json.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -146,6 +146,8 @@ void check_permissions(struct doctor *d)
 		judge_slice(d, c->tls.key.at[i], 027);
 	for (size_t i = 0; i < c->n_routes; i++)
 		judge_slice(d, c->routes[i].password_file, 027);
+	for (size_t i = 0; i < c->n_issuers; i++)
+		judge_slice(d, c->issuers[i].client_secret_file, 027);
 }
 
 /* -- disk -- */

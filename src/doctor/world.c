@@ -3,6 +3,7 @@
 
 #include "base/buf.h"
 #include "dns/dns.h"
+#include "issuer/issuer.h"
 
 #include <errno.h>
 #include <ifaddrs.h>
@@ -268,4 +269,32 @@ void check_routes(struct doctor *d)
 			tell(d, LEVEL_OK, "route", NULL, "%.*s: captures mail in %.*s",
 			     SLICE_ARG(r->name), SLICE_ARG(r->path));
 	}
+}
+
+/* -- issuers -- */
+
+void check_issuers(struct doctor *d)
+{
+	const struct conf *c = d->conf;
+	struct err e = { 0 };
+	struct issuers *all = c->n_issuers ? issuers_new(c, NULL, &e) : NULL;
+	size_t keys;
+
+	if (c->n_issuers && !all)
+		tell(d, LEVEL_FAIL, "issuer", NULL, "%s", e.text);
+	for (size_t i = 0; all && i < c->n_issuers; i++) {
+		struct slice name = c->issuers[i].name;
+
+		e = (struct err){ 0 };
+		if (!issuers_check(all, i, &keys, &e))
+			tell(d, LEVEL_FAIL, "issuer", "its tokens get 454 until it answers",
+			     "%.*s: %s", SLICE_ARG(name), e.text);
+		else if (slice_eq(c->issuers[i].kind, S("jwt")))
+			tell(d, LEVEL_OK, "issuer", NULL, "%.*s publishes %zu keys",
+			     SLICE_ARG(name), keys);
+		else
+			tell(d, LEVEL_OK, "issuer", NULL, "%.*s answers us about tokens",
+			     SLICE_ARG(name));
+	}
+	issuers_free(all);
 }

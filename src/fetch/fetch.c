@@ -1,6 +1,7 @@
 /* fetch/fetch.c -- this and submit.c are the files that know libcurl. */
 #include "fetch/fetch.h"
 
+#include "base/b64.h"
 #include "base/must.h"
 
 #include <curl/curl.h>
@@ -43,10 +44,24 @@ static bool visible(struct slice s)
 	return s.n > 0;
 }
 
+void fetch_add_form(struct buf *out, struct slice text)
+{
+	for (size_t i = 0; i < text.n; i++) {
+		char c = text.p[i];
+
+		if (ascii_alpha(c) || ascii_digit(c) || (c && memchr("*-._", c, 4)))
+			buf_addc(out, c);
+		else if (c == ' ')
+			buf_addc(out, '+');
+		else
+			buf_addf(out, "%%%02X", (unsigned char)c);
+	}
+}
+
 struct call {
 	CURL *curl;
 	struct curl_slist *header;
-	char *url, *socket;
+	char *url, *socket, *ca_file;
 	char why[CURL_ERROR_SIZE];
 };
 
@@ -59,6 +74,27 @@ static bool add_header(struct call *c, const char *line)
 	return more;
 }
 
+static bool add_credentials(struct call *c, const struct fetch_request *r)
+{
+	struct buf pair, line;
+	bool ok;
+
+	buf_init(&pair, URL_MAX);
+	buf_init(&line, 2 * URL_MAX);
+	buf_room_for(&pair, URL_MAX);
+	buf_room_for(&line, 2 * URL_MAX);
+	fetch_add_form(&pair, r->user);
+	buf_addc(&pair, ':');
+	fetch_add_form(&pair, r->password.bytes);
+	buf_add(&line, S("Authorization: Basic "));
+	b64_encode(&line, buf_slice(&pair));
+	buf_addc(&line, '\0');
+	ok = !pair.failed && !line.failed && add_header(c, line.p);
+	buf_wipe(&pair);
+	buf_wipe(&line);
+	return ok;
+}
+
 static bool make_url(struct call *c, const struct fetch_request *r)
 {
 	struct buf url;
@@ -69,8 +105,9 @@ static bool make_url(struct call *c, const struct fetch_request *r)
 	buf_add(&url, r->path);
 	c->url = url.failed ? NULL : text_of(buf_slice(&url));
 	c->socket = text_of(r->unix_socket);
+	c->ca_file = text_of(r->ca_file);
 	buf_done(&url);
-	return c->url && c->socket;
+	return c->url && c->socket && c->ca_file;
 }
 
 static bool set_up(struct call *c, const struct fetch_request *r, struct buf *body)
@@ -81,7 +118,9 @@ static bool set_up(struct call *c, const struct fetch_request *r, struct buf *bo
 	/* The size of a body is known: no "Expect: 100-continue" round trip. */
 	if (!c->curl || !make_url(c, r) || !add_header(c, "Expect:") ||
 	    !add_header(c, "Accept: application/json") ||
-	    (r->body.n && !add_header(c, "Content-Type: application/json")))
+	    (r->body.n && !add_header(c, r->form ? "Content-Type: application/x-www-form-urlencoded"
+						 : "Content-Type: application/json")) ||
+	    (r->user.n && !add_credentials(c, r)))
 		return false;
 #define SET(option, value) (bad = bad ? bad : curl_easy_setopt(c->curl, (option), (value)))
 	SET(CURLOPT_ERRORBUFFER, c->why);
@@ -99,6 +138,10 @@ static bool set_up(struct call *c, const struct fetch_request *r, struct buf *bo
 	SET(CURLOPT_WRITEDATA, body);
 	if (r->unix_socket.n)
 		SET(CURLOPT_UNIX_SOCKET_PATH, c->socket);
+	if (r->ca_file.n) {
+		SET(CURLOPT_CAINFO, c->ca_file);
+		SET(CURLOPT_CAPATH, NULL);
+	}
 	if (r->body.n) {
 		SET(CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)r->body.n);
 		SET(CURLOPT_POSTFIELDS, r->body.p);
@@ -157,9 +200,12 @@ bool fetch_request(const struct fetch_request *r, unsigned *ret_status, struct b
 	ok = set_up(&c, r, ret_body) ? perform(&c, r, ret_status, ret_body, e)
 				     : err_set(e, ERR_LATER, "the request cannot be made");
 	curl_easy_cleanup(c.curl);
+	for (struct curl_slist *i = c.header; i; i = i->next)
+		explicit_bzero(i->data, strlen(i->data));
 	curl_slist_free_all(c.header);
 	free(c.url);
 	free(c.socket);
+	free(c.ca_file);
 	if (!ok)
 		buf_done(ret_body);
 	return ok;

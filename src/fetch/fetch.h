@@ -7,14 +7,19 @@
 
 #include "base/buf.h"
 #include "base/err.h"
+#include "base/secret.h"
 
 struct fetch_request {
 	const char *method;       /* "GET" */
 	struct slice unix_socket; /* path of a local socket; empty: the host in `path` */
 	struct slice path;        /* "/control/status"; without a socket a whole http(s) URL */
-	struct slice body;        /* JSON; empty: none */
-	unsigned timeout_ms;      /* for everything together; 0 is not allowed */
-	size_t body_max;          /* of the response: beyond it the request has failed */
+	struct slice body;        /* JSON, or what `form` says; empty: none */
+	bool form;                /* the body is application/x-www-form-urlencoded */
+	struct slice user; /* empty: no Authorization; else Basic, as RFC 6749 2.3.1 has it */
+	struct secret password;
+	struct slice ca_file; /* certificates to trust; empty: the system's */
+	unsigned timeout_ms;  /* for everything together; 0 is not allowed */
+	size_t body_max;      /* of the response: beyond it the request has failed */
 };
 
 /* *ret_body is made here and the caller's to free with buf_done(); on failure it is empty and may
@@ -22,5 +27,9 @@ struct fetch_request {
  * cannot be made, or a response larger than body_max. */
 bool fetch_request(const struct fetch_request *, unsigned *ret_status, struct buf *ret_body,
 		   struct err *e);
+
+/* Appends text as a form has it (the WHATWG URL standard, 5.2): letters, digits, *-._ as they are.
+ */
+void fetch_add_form(struct buf *out, struct slice text);
 
 #endif

@@ -117,6 +117,33 @@ static void test_body_goes_out(void **state)
 	buf_done(&body);
 }
 
+static void test_form_and_credentials(void **state)
+{
+	struct server s;
+	struct buf body, form;
+	struct err e = { 0 };
+	unsigned status = 0;
+
+	start(&s, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}");
+	struct fetch_request r = get(&s);
+	buf_init(&form, 100);
+	buf_add(&form, S("token="));
+	fetch_add_form(&form, slice("a b+/=&\0\xff*-._~", 14));
+	r.method = "POST";
+	r.body = buf_slice(&form);
+	r.form = true;
+	r.user = S("mail relay");
+	r.password = secret(S("p:+s"));
+	assert_true(fetch_request(&r, &status, &body, &e));
+	stop(&s);
+	/* RFC 6749 2.3.1: "mail+relay:p%3A%2Bs" */
+	assert_non_null(strstr(s.got, "\r\nAuthorization: Basic bWFpbCtyZWxheTpwJTNBJTJCcw==\r\n"));
+	assert_non_null(strstr(s.got, "\r\nContent-Type: application/x-www-form-urlencoded\r\n"));
+	assert_non_null(strstr(s.got, "\r\n\r\ntoken=a+b%2B%2F%3D%26%00%FF*-._%7E"));
+	buf_done(&body);
+	buf_done(&form);
+}
+
 static void test_no_content_and_redirect(void **state)
 {
 	static const struct {
@@ -250,6 +277,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_get),
 		cmocka_unit_test(test_body_goes_out),
+		cmocka_unit_test(test_form_and_credentials),
 		cmocka_unit_test(test_no_content_and_redirect),
 		cmocka_unit_test(test_nobody_there),
 		cmocka_unit_test(test_answer_too_large),

@@ -5,6 +5,5 @@
 int run_head_tests(void);
 int run_conn_tests(void);
 int run_reply_tests(void);
-int run_json_tests(void);
 
 #endif

@@ -26,10 +26,12 @@ struct loop {
 	bool ticking; /* timers are firing */
 	struct heap timers;
 	uint64_t now;
-	uint64_t armed;                     /* when `tick` fires; UINT64_MAX: not */
-	struct loop_dear *dear, **dear_end; /* a queue */
-	unsigned served;                    /* without waiting, this turn */
-	void (*last)(void *arg);            /* before waiting again */
+	uint64_t armed; /* when `tick` fires; UINT64_MAX: not */
+	struct dear_queue {
+		struct loop_dear *head, **end;
+	} dear[2];               /* those who are first, and all others */
+	unsigned served;         /* without waiting, this turn */
+	void (*last)(void *arg); /* before waiting again */
 	void *last_arg;
 	void (*on_signal)(void *arg, int signo);
 	void *signal_arg;
@@ -194,20 +196,33 @@ void loop_timer_cancel(struct loop_timer *t)
 		heap_remove(&t->loop->timers, &t->node);
 }
 
+static struct dear_queue *queue_of(struct loop *l, const struct loop_dear *d)
+{
+	return &l->dear[d->first ? 0 : 1];
+}
+
+static bool dear_waits(const struct loop *l)
+{
+	return l->dear[0].head || l->dear[1].head;
+}
+
 bool loop_dear_ask(struct loop *l, struct loop_dear *d)
 {
+	struct dear_queue *q;
+
 	if (d->at)
 		return false;
 	if (!l->running)
 		return true;
-	if (!l->dear && l->served < DEAR_TURN) {
+	q = queue_of(l, d);
+	if (!l->dear[0].head && !q->head && l->served < DEAR_TURN) {
 		l->served++;
 		return true;
 	}
 	d->next = NULL;
-	d->at = l->dear_end;
-	*l->dear_end = d;
-	l->dear_end = &d->next;
+	d->at = q->end;
+	*q->end = d;
+	q->end = &d->next;
 	return false;
 }
 
@@ -219,15 +234,15 @@ void loop_dear_cancel(struct loop *l, struct loop_dear *d)
 	if (d->next)
 		d->next->at = d->at;
 	else
-		l->dear_end = d->at;
+		queue_of(l, d)->end = d->at;
 	d->at = NULL;
 }
 
 static void run_dear(struct loop *l)
 {
 	l->served = 0;
-	for (unsigned i = 0; i < DEAR_TURN && l->dear; i++) {
-		struct loop_dear *d = l->dear;
+	for (unsigned i = 0; i < DEAR_TURN && dear_waits(l); i++) {
+		struct loop_dear *d = l->dear[l->dear[0].head ? 0 : 1].head;
 
 		loop_dear_cancel(l, d);
 		l->now = clock_mono_ms();
@@ -243,7 +258,8 @@ struct loop *loop_new(struct err *e)
 	if (!l || !cfg)
 		goto fail;
 	l->wake_fd = -1;
-	l->dear_end = &l->dear;
+	for (size_t i = 0; i < 2; i++)
+		l->dear[i].end = &l->dear[i].head;
 	l->armed = UINT64_MAX;
 	l->now = clock_mono_ms();
 	/* Each base belongs to one thread; the wake descriptor is the only way in. Not with
@@ -313,7 +329,7 @@ void loop_run(struct loop *l)
 	while (!atomic_load(&l->stop)) {
 		arm(l);
 		if (event_base_loop(l->base, EVLOOP_ONCE | EVLOOP_NO_EXIT_ON_EMPTY |
-						 (l->dear ? EVLOOP_NONBLOCK : 0)) < 0)
+						 (dear_waits(l) ? EVLOOP_NONBLOCK : 0)) < 0)
 			break;
 		run_dear(l);
 		run_last(l);

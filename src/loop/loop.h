@@ -62,10 +62,11 @@ void loop_timer_cancel(struct loop_timer *);
 
 /* A place in the queue for work that is dear (a TLS handshake): of all that ask, a few are served a
  * turn, in order, and between the turns whoever is ready is. So a flood of strangers costs those
- * who are at work a few handshakes' time and no more. Embedded, zeroed, cancelled before its
- * storage goes. */
+ * who are at work a few handshakes' time and no more. Those who are `first` come before all others.
+ * Embedded, zeroed, cancelled before its storage goes. */
 struct loop_dear {
 	struct loop_dear *next, **at; /* at: NULL while not queued */
+	bool first;                   /* not changed while it is queued */
 	void (*run)(struct loop_dear *);
 };
 /* true: go on at once. Else d->run() comes in this turn or a later one; asking again changes

@@ -619,6 +619,36 @@ static void test_dear_takes_turns(void **state)
 	loop_free(a.loop);
 }
 
+/* Those who are first come before all who wait, whenever they have asked. */
+static void on_first_start(struct loop_task *t)
+{
+	struct dears *a = (struct dears *)(void *)((char *)t - offsetof(struct dears, start));
+
+	for (int i = 0; i < 12; i++)
+		if (i != 9 && i != 10)
+			dear_ask(&a->d[i]);
+	dear_ask(&a->d[9]);
+	dear_ask(&a->d[10]);
+}
+
+static void test_dear_first(void **state)
+{
+	struct dears a = { .start.run = on_first_start };
+	struct err e;
+
+	(void)state;
+	a.loop = loop_new(&e);
+	assert_non_null(a.loop);
+	for (int i = 0; i < 12; i++)
+		a.d[i] = (struct dear){ .d.run = on_dear, .all = &a, .name = i };
+	a.d[9].d.first = a.d[10].d.first = true;
+	loop_post(a.loop, &a.start);
+	loop_run(a.loop);
+	/* Four at once; then the two that came last, and the rest in order. */
+	assert_string_equal(a.order, "abcdjkefghil");
+	loop_free(a.loop);
+}
+
 int test_loop(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -636,6 +666,7 @@ int test_loop(void)
 		cmocka_unit_test(test_io_pause),
 		cmocka_unit_test(test_signals),
 		cmocka_unit_test(test_dear_takes_turns),
+		cmocka_unit_test(test_dear_first),
 	};
 
 	return cmocka_run_group_tests_name("loop", tests, NULL, NULL);

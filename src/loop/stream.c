@@ -40,6 +40,11 @@ bool stream_init(struct stream *s, struct loop *l, int fd, void (*ready)(void *a
 	return loop_io_init(&s->io, l, fd, on_ready, s);
 }
 
+void stream_hurry(struct stream *s)
+{
+	s->turn.first = true;
+}
+
 void stream_close(struct stream *s)
 {
 	if (s->fd < 0)

@@ -25,6 +25,9 @@ void tls_certs_free(struct tls_certs *); /* NULL is fine */
 /* The same certificates, chains and keys in the same order. */
 bool tls_certs_same(const struct tls_certs *, const struct tls_certs *);
 
+/* One of them bears that DNS name. */
+bool tls_certs_bear(const struct tls_certs *, struct slice name);
+
 struct tls_cert_facts {
 	struct slice path, name;    /* name: the first, empty when it bears none */
 	uint64_t from_ms, until_ms; /* Unix time */

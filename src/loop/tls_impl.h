@@ -3,6 +3,7 @@
 #define LOOP_TLS_IMPL_H
 
 #include "loop/tls.h"
+#include "loop/tls_certs.h"
 
 #include <openssl/ssl.h>
 
@@ -26,8 +27,6 @@ bool tls_peer_ask(SSL_CTX *, struct slice client_ca, struct err *e);
 
 /* The name the client asks for; empty: none. */
 struct slice tls_asked_name(const SSL *);
-/* A certificate of the set bears it. */
-bool tls_certs_bear(const struct tls_certs *, struct slice name);
 /* The library's question at each handshake (SSL_CTX_set_cert_cb). */
 int tls_certs_choose(SSL *, void *certs);
 /* The first pair becomes the context's own. */

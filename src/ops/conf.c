@@ -16,6 +16,7 @@
 #define FILE_MAX    (1 << 20)
 #define ARENA_MAX   (16u << 20)
 #define OPTIONS_MAX 48 /* of one section */
+#define ISSUERS_MAX 8  /* an opaque token may be asked about at each of them */
 
 /* What the library's callbacks, which carry no argument, work on. One read at a time per thread. */
 struct reading {
@@ -379,39 +380,11 @@ static bool fill_listeners(struct holder *h, cfg_t *cfg, struct err *e)
 	return n || missing(e, "no listener is configured");
 }
 
-static bool check_mx(const struct conf_route *r, cfg_t *sec)
-{
-	if (r->host.n || r->path.n)
-		return complain(sec, "route: mx goes to the mail exchangers: no host, no path");
-	if (r->user.n)
-		return complain(sec, "route: mx sends no password: no user");
-	return !slice_starts(r->tls, S("implicit")) ||
-	       complain(sec, "route: mx has no implicit TLS; set tls to may, must or must-verify");
-}
-
-static bool check_route(const struct conf_route *r, cfg_t *sec)
-{
-	if (!r->domains.n)
-		return complain(sec, "route: domains is empty");
-	if (slice_eq(r->type, S("capture")))
-		return r->path.n || complain(sec, "route: a capture needs a path");
-	if (slice_eq(r->type, S("mx")))
-		return check_mx(r, sec);
-	if (!r->host.n)
-		return complain(sec, "route: a smarthost needs a host");
-	if (r->allow.n)
-		return complain(sec, "route: allow is for type mx");
-	if (r->user.n && !r->password_file.n)
-		return complain(sec, "route: user without password_file");
-	if (r->user.n && slice_eq(r->tls, S("none")))
-		return complain(sec, "route: a password is never sent without TLS; set tls");
-	return true;
-}
-
 static bool fill_routes(struct holder *h, cfg_t *cfg, struct err *e)
 {
 	size_t n = cfg_size(cfg, "route");
 	struct conf_route *at = ARENA_ARRAY(&h->arena, struct conf_route, n ? n : 1);
+	const char *why;
 
 	for (size_t i = 0; at && i < n; i++) {
 		cfg_t *sec = cfg_getnsec(cfg, "route", (unsigned)i);
@@ -419,11 +392,35 @@ static bool fill_routes(struct holder *h, cfg_t *cfg, struct err *e)
 		if (!name_fits(sec) || !fill(&h->arena, IN_ROUTE, sec, &at[i], e))
 			return false;
 		at[i].name = arena_dup(&h->arena, slice_str(cfg_title(sec)));
-		if (!check_route(&at[i], sec))
-			return false;
+		why = conf_check_route(&at[i]);
+		if (why)
+			return complain(sec, why);
 	}
 	h->conf.routes = at;
 	h->conf.n_routes = n;
+	return true;
+}
+
+static bool fill_issuers(struct holder *h, cfg_t *cfg, struct err *e)
+{
+	size_t n = cfg_size(cfg, "issuer");
+	struct conf_issuer *at = ARENA_ARRAY(&h->arena, struct conf_issuer, n ? n : 1);
+	const char *why;
+
+	for (size_t i = 0; at && i < n; i++) {
+		cfg_t *sec = cfg_getnsec(cfg, "issuer", (unsigned)i);
+
+		if (!name_fits(sec) || !fill(&h->arena, IN_ISSUER, sec, &at[i], e))
+			return false;
+		at[i].name = arena_dup(&h->arena, slice_str(cfg_title(sec)));
+		why = conf_check_issuer(at, i);
+		if (why)
+			return complain(sec, why);
+		if (i == ISSUERS_MAX)
+			return complain(sec, "issuer: more than 8");
+	}
+	h->conf.issuers = at;
+	h->conf.n_issuers = n;
 	return true;
 }
 
@@ -450,7 +447,7 @@ static bool fill_all(struct holder *h, cfg_t *cfg, struct err *e)
 			  conf_sections[s].name ? cfg_getsec(cfg, conf_sections[s].name) : cfg, c,
 			  e))
 			return false;
-	if (!fill_listeners(h, cfg, e) || !fill_routes(h, cfg, e))
+	if (!fill_listeners(h, cfg, e) || !fill_routes(h, cfg, e) || !fill_issuers(h, cfg, e))
 		return false;
 	if (!check_metrics(c, cfg_getsec(cfg, "metrics")))
 		return false;

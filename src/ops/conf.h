@@ -32,6 +32,16 @@ struct conf_route {
 	uint64_t port, connections, messages_per_connection;
 };
 
+/* Who tells what a bearer token is worth. */
+struct conf_issuer {
+	struct slice name, url, kind; /* "jwt" or "opaque" */
+	struct slice audience, scope;
+	struct conf_list algorithms, types, claims;
+	struct slice jwks, introspection; /* URLs; empty: as the issuer's metadata says */
+	struct slice client_id, client_secret_file, ca_file;
+	uint64_t timeout, fresh;
+};
+
 struct conf {
 	struct slice hostname, user, data_dir, control_socket;
 	uint64_t threads;
@@ -95,6 +105,8 @@ struct conf {
 	size_t n_listeners;
 	const struct conf_route *routes;
 	size_t n_routes;
+	const struct conf_issuer *issuers;
+	size_t n_issuers;
 };
 
 /* Reads and checks the whole file. NULL: one sentence that begins with file:line where there is
@@ -108,7 +120,11 @@ void conf_free(const struct conf *); /* NULL is fine */
  * not to reach the server that runs. Appends the default when it names none. */
 void conf_peek_socket(const char *path, struct buf *out);
 
+/* What is wrong with a URL that is believed what it says: NULL: it is https, or http to this
+ * machine. */
+const char *conf_check_url(struct slice url);
 bool conf_route_same(const struct conf_route *, const struct conf_route *);
+bool conf_issuer_same(const struct conf_issuer *, const struct conf_issuer *);
 /* Appends the names of the options that are not what they were at the start, and wait for the next
  * one: "threads, spool.path". */
 void conf_waiting(const struct conf *running, const struct conf *now, struct buf *out);

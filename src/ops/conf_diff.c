@@ -37,6 +37,14 @@ bool conf_route_same(const struct conf_route *a, const struct conf_route *b)
 	return slice_eq(a->name, b->name);
 }
 
+bool conf_issuer_same(const struct conf_issuer *a, const struct conf_issuer *b)
+{
+	for (size_t i = 0; i < conf_n_options; i++)
+		if (conf_options[i].section == IN_ISSUER && !same_value(&conf_options[i], a, b))
+			return false;
+	return slice_eq(a->name, b->name);
+}
+
 void conf_waiting(const struct conf *running, const struct conf *now, struct buf *out)
 {
 	for (size_t i = 0; i < conf_n_options; i++) {

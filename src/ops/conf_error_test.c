@@ -46,6 +46,8 @@ static int tear_down(void **state)
 #define LISTEN     "listener \"x\" { address = {\"127.0.0.1:1\"} }\n"
 #define HEAD       TLS LISTEN /* two lines */
 #define NO_ADDRESS " is not ADDRESS:PORT (an IPv6 address stands in brackets)"
+#define ISSUER(x)  "issuer \"i\" { audience = m\n\t" x "\n"
+#define URL        "issuer: a URL begins with https://, or with http:// and 127.0.0.1, [::1] or localhost"
 #define EIGHT      FOUR FOUR
 #define FOUR       "1.1.1.1:1,1.1.1.1:1,1.1.1.1:1,1.1.1.1:1,"
 #define X32        "abcdefghijklmnopqrstuvwxyz012345"
@@ -86,6 +88,39 @@ static const struct {
 	{ HEAD "route \"r\" {\n\tallow = {\"10.0.0.1/8\"}\n}\n",
 	  "c:4: allow: \"10.0.0.1/8\" is not ADDRESS or ADDRESS/BITS, with no bit set behind "
 	  "BITS" },
+	/* issuers */
+	{ HEAD "issuer \"i\" {\n\taudience = m\n}\n", "c:5: issuer: url is missing" },
+	{ HEAD "issuer \"i\" {\n\turl = \"https://i\"\n}\n",
+	  "c:5: issuer: jwt needs an audience: without it a token for another service would be one "
+	  "for this" },
+	{ HEAD ISSUER("url = \"http://i\"") "}\n", "c:5: " URL },
+	{ HEAD ISSUER("url = \"http://127.0.0.1.evil\"") "}\n", "c:5: " URL },
+	{ HEAD ISSUER("url = \"http://localhost@evil\"") "}\n", "c:5: " URL },
+	{ HEAD ISSUER("url = \"ftp://i\"") "}\n", "c:5: " URL },
+	{ HEAD ISSUER("url = \"https://\"") "}\n", "c:5: " URL },
+	{ HEAD ISSUER("url = \"https:///x\"") "}\n", "c:5: " URL },
+	{ HEAD ISSUER("url = \"https://i\"\n\tjwks = \"http://i\"") "}\n", "c:6: " URL },
+	{ HEAD ISSUER("url = \"https://i?x\"") "}\n",
+	  "c:5: issuer: url has no query (RFC 8414 2)" },
+	{ HEAD ISSUER("url = \"https://i\"") "}\nissuer j { url = \"https://i\" audience = m }\n",
+	  "c:6: issuer: two of them have this url" },
+	{ HEAD ISSUER("url = \"https://i\"\n\ttypes = {}") "}\n",
+	  "c:6: issuer: algorithms, types and claims must not be empty" },
+	{ HEAD ISSUER("url = \"https://i\"\n\talgorithms = {HS256}") "}\n",
+	  "c:5: algorithms: \"HS256\" is not one of: RS256 RS384 RS512 PS256 PS384 PS512 ES256 "
+	  "ES384 "
+	  "ES512 EdDSA" },
+	{ HEAD ISSUER("url = \"https://i\"\n\talgorithms = {none}") "}\n",
+	  "c:5: algorithms: \"none\" is not one of: RS256 RS384 RS512 PS256 PS384 PS512 ES256 "
+	  "ES384 "
+	  "ES512 EdDSA" },
+	{ HEAD ISSUER("url = \"https://i\"\n\tclient_id = x") "}\n",
+	  "c:6: issuer: client_id, client_secret_file and introspection are for kind opaque" },
+	{ HEAD ISSUER("url = \"https://i\"\n\tkind = opaque\n\tjwks = \"https://i\"") "}\n",
+	  "c:7: issuer: jwks is for kind jwt" },
+	{ HEAD ISSUER("url = \"https://i\"\n\tkind = opaque\n\tclient_id = x") "}\n",
+	  "c:7: issuer: opaque needs client_id and client_secret_file" },
+	{ HEAD ISSUER("kind = saml") "}\n", "c:4: kind: \"saml\" is not one of: jwt opaque" },
 	{ HEAD "dns { forward = {\"127.0.0.1\"} }\n", "c:3: forward: \"127.0.0.1\"" NO_ADDRESS },
 	/* form */
 	{ "threads =", "c: it ends inside a section, a value or a comment" },

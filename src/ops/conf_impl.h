@@ -35,6 +35,7 @@ enum conf_section {
 	IN_LINKS,
 	IN_LISTENER,
 	IN_ROUTE,
+	IN_ISSUER,
 	SECTIONS
 };
 
@@ -42,7 +43,7 @@ struct conf_option {
 	enum conf_section section;
 	const char *name;
 	enum conf_type type;
-	size_t at; /* in struct conf, conf_listener or conf_route */
+	size_t at; /* in struct conf, conf_listener, conf_route or conf_issuer */
 	const char *standard;
 	uint64_t min, max;
 	const char *choices, *about;
@@ -62,6 +63,11 @@ extern const struct conf_section_info conf_sections[SECTIONS];
 /* For people: "number", "starttls implicit". */
 const char *conf_type_name(const struct conf_option *);
 bool conf_is_list(enum conf_type);
+
+/* What is wrong with a section whose options are right each by itself; NULL: nothing. at[i] is
+ * looked at beside those before it. */
+const char *conf_check_route(const struct conf_route *);
+const char *conf_check_issuer(const struct conf_issuer *at, size_t i);
 
 /* Text to number by type. ERR_INPUT says what is wrong with it. */
 bool conf_number(enum conf_type, struct slice text, uint64_t min, uint64_t max, uint64_t *ret,

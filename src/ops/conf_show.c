@@ -78,6 +78,8 @@ void conf_dump(const struct conf *c, struct buf *out)
 		add_section(out, IN_LISTENER, c->listeners[i].name, &c->listeners[i]);
 	for (size_t i = 0; i < c->n_routes; i++)
 		add_section(out, IN_ROUTE, c->routes[i].name, &c->routes[i]);
+	for (size_t i = 0; i < c->n_issuers; i++)
+		add_section(out, IN_ISSUER, c->issuers[i].name, &c->issuers[i]);
 }
 
 const char *conf_type_name(const struct conf_option *o)

@@ -14,6 +14,7 @@
 #define TOP(f)      offsetof(struct conf, f)
 #define LISTENER(f) offsetof(struct conf_listener, f)
 #define ROUTE(f)    offsetof(struct conf_route, f)
+#define ISSUER(f)   offsetof(struct conf_issuer, f)
 
 #define RESTART true
 
@@ -36,6 +37,7 @@ const struct conf_section_info conf_sections[SECTIONS] = {
 	[IN_LINKS]    = { "links",    false, "Links in replies, for people who read them" },
 	[IN_LISTENER] = { "listener", true,  "A place where clients connect; one section each, with a name" },
 	[IN_ROUTE]    = { "route",    true,  "Where mail is handed on; one section each, with a name" },
+	[IN_ISSUER]   = { "issuer",   true,  "Who says what an OAuth 2.0 token is worth; one section each, with a name that `signet key create --token NAME:CLAIM=VALUE` refers to" },
 };
 
 const struct conf_option conf_options[] = {
@@ -163,6 +165,21 @@ const struct conf_option conf_options[] = {
 	{ IN_ROUTE, "allow",    CONF_NETWORKS, ROUTE(allow), "", 0, 1000, NULL, "mx: ADDRESS/BITS that may be connected to though they are private, loopback, special otherwise or our own" },
 	{ IN_ROUTE, "connections", CONF_UINT, ROUTE(connections), "10", 1, 1000, NULL, "at once; by mx: to one set of mail exchangers" },
 	{ IN_ROUTE, "messages_per_connection", CONF_UINT, ROUTE(messages_per_connection), "100", 0, 1000000, NULL, "then a new connection; 0: no limit" },
+
+	{ IN_ISSUER, "url",      CONF_STRING,  ISSUER(url), "", 1, 2000, NULL, "the issuer's identifier, byte for byte as in `iss`; its metadata is looked for there (RFC 8414, OpenID Connect Discovery); https, or http to this machine" },
+	{ IN_ISSUER, "kind",     CONF_CHOICE,  ISSUER(kind), "jwt", 0, 0, "jwt opaque", "tokens that are signed (RFC 9068), or ones that the issuer is asked about (RFC 7662)" },
+	{ IN_ISSUER, "audience", CONF_STRING,  ISSUER(audience), "", 0, 1000, NULL, "what `aud` has to name; jwt: needed; opaque: empty for any" },
+	{ IN_ISSUER, "scope",    CONF_STRING,  ISSUER(scope), "mail.send", 0, 255, NULL, "one word that `scope` (or `scp`) has to have; empty: none" },
+	{ IN_ISSUER, "algorithms", CONF_STRINGS, ISSUER(algorithms), "RS256 PS256 ES256 EdDSA", 1, 10, "RS256 RS384 RS512 PS256 PS384 PS512 ES256 ES384 ES512 EdDSA", "jwt: signatures that count" },
+	{ IN_ISSUER, "types",    CONF_STRINGS, ISSUER(types), "at+jwt", 1, 8, NULL, "jwt: values of `typ` that are access tokens of this issuer; \"-\": there is none; \"JWT\" lets identity tokens in, too" },
+	{ IN_ISSUER, "claims",   CONF_STRINGS, ISSUER(claims), "sub", 1, 8, NULL, "claims by which a key may know whose a token is" },
+	{ IN_ISSUER, "jwks",     CONF_STRING,  ISSUER(jwks), "", 0, 2000, NULL, "jwt: URL of the keys; empty: as the metadata says" },
+	{ IN_ISSUER, "introspection", CONF_STRING, ISSUER(introspection), "", 0, 2000, NULL, "opaque: URL to ask; empty: as the metadata says" },
+	{ IN_ISSUER, "client_id", CONF_STRING, ISSUER(client_id), "", 0, 255, NULL, "opaque: who we are when we ask" },
+	{ IN_ISSUER, "client_secret_file", CONF_PATH, ISSUER(client_secret_file), "", 0, 4000, NULL, "opaque: file with our secret there, its first line" },
+	{ IN_ISSUER, "ca_file",  CONF_PATH,    ISSUER(ca_file), "", 0, 4000, NULL, "certificates to trust; empty: the system's" },
+	{ IN_ISSUER, "timeout",  CONF_DURATION, ISSUER(timeout), "5s", 100, 1 MIN, NULL, "one question to the issuer, in all; then it is down, and the client is told 454 4.7.0" },
+	{ IN_ISSUER, "fresh",    CONF_DURATION, ISSUER(fresh), "1h", 1 SEC, 1 DAY, NULL, "jwt: keys older than that are fetched again before they count" },
 };
 /* clang-format on */
 

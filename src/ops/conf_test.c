@@ -213,6 +213,22 @@ static const char defaults[] =
     "\tallow = {}\n"
     "\tconnections = 10\n"
     "\tmessages_per_connection = 100\n"
+    "}\n"
+    "\nissuer \"sso\" {\n"
+    "\turl = \"https://sso.example\"\n"
+    "\tkind = \"jwt\"\n"
+    "\taudience = \"mail\"\n"
+    "\tscope = \"mail.send\"\n"
+    "\talgorithms = {\"RS256\", \"PS256\", \"ES256\", \"EdDSA\"}\n"
+    "\ttypes = {\"at+jwt\"}\n"
+    "\tclaims = {\"sub\"}\n"
+    "\tjwks = \"\"\n"
+    "\tintrospection = \"\"\n"
+    "\tclient_id = \"\"\n"
+    "\tclient_secret_file = \"\"\n"
+    "\tca_file = \"\"\n"
+    "\ttimeout = 5000ms\n"
+    "\tfresh = 3600000ms\n"
     "}\n";
 
 static void assert_dump(const struct conf *c, struct buf *ret)
@@ -225,7 +241,9 @@ static void assert_dump(const struct conf *c, struct buf *ret)
 
 static void test_defaults(void **state)
 {
-	const struct conf *c = read_text(SMALLEST "route \"out\" { host = \"mail.example\" }\n");
+	const struct conf *c = read_text(
+	    SMALLEST "route \"out\" { host = \"mail.example\" }\n"
+		     "issuer \"sso\" { url = \"https://sso.example\" audience = mail }\n");
 	struct buf want, got;
 
 	buf_init(&want, 1 << 20);

@@ -5,7 +5,9 @@
 #include <grp.h>
 #include <pwd.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define PATH_BYTES 4096
@@ -86,4 +88,37 @@ bool readable_check(const char *path, struct err *e)
 	return err_set(e, ERR_DENIED, "%s: user %s may not %s %s (try on it: chgrp %s, chmod %s)",
 		       path, user, dir ? "enter" : "read", strcmp(at, path) ? at : "that file",
 		       group, dir ? "g+x" : "g+r");
+}
+
+char *readable_secret(struct slice path, struct err *e)
+{
+	char name[PATH_BYTES], line[502] = "";
+	struct stat st;
+	char *kept;
+	FILE *f;
+
+	snprintf(name, sizeof name, "%.*s", SLICE_ARG(path));
+	errno = 0;
+	f = fopen(name, "re");
+	if (!f || fstat(fileno(f), &st) || !fgets(line, sizeof line, f)) {
+		err_set(e, ERR_INPUT, "%s: %s", name, errno ? strerror(errno) : "empty");
+		if (f)
+			fclose(f);
+		return NULL;
+	}
+	fclose(f);
+	if (st.st_mode & 077) {
+		err_set(e, ERR_DENIED, "%s: others may read it; try: chmod 600 %s", name, name);
+		kept = NULL;
+	} else if (strlen(line) == sizeof line - 1) {
+		err_set(e, ERR_INPUT, "%s: the first line has more than 500 bytes", name);
+		kept = NULL;
+	} else {
+		line[strcspn(line, "\r\n")] = '\0';
+		kept = strdup(line);
+		if (!kept)
+			err_set(e, ERR_LATER, "out of memory");
+	}
+	explicit_bzero(line, sizeof line);
+	return kept;
 }

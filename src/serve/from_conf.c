@@ -4,9 +4,9 @@
 #include "mime/address.h"
 
 /* What nobody could judge is not offered. */
-static uint32_t mechanisms(const struct conf_list *names)
+static uint32_t mechanisms(const struct conf *c, const struct conf_list *names)
 {
-	const unsigned without = SASL_TOKEN; /* until there are issuers */
+	const unsigned without = c->n_issuers ? 0 : SASL_TOKEN;
 	uint32_t set = 0;
 
 	for (size_t i = 0; i < names->n; i++) {
@@ -33,7 +33,7 @@ struct smtp_config session_conf(const struct conf *c, const struct conf_listener
 		.command_max = (uint32_t)c->limits.commands,
 		.auth_max = (uint32_t)c->limits.auth_failures,
 		.tx_max = (uint32_t)c->limits.messages_per_connection,
-		.mechanisms = mechanisms(&l->mechanisms),
+		.mechanisms = mechanisms(c, &l->mechanisms),
 		.tls_available = !implicit,
 		.implicit_tls = implicit,
 	};

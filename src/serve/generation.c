@@ -2,6 +2,7 @@
 
 #include "base/must.h"
 #include "base/timetext.h"
+#include "issuer/issuer.h"
 #include "serve/from_conf.h"
 #include "serve/route_set.h"
 #include "serve/server.h"
@@ -129,6 +130,9 @@ static bool make(struct generation *g, const struct generation *before, struct e
 	if (!make_certs(g, before, e) || !make_routes(g, before, e) ||
 	    !bounce_conf(g->conf, &g->strings, &g->bounce, e))
 		return false;
+	g->issuers = issuers_new(g->conf, before ? before->issuers : NULL, e);
+	if (!g->issuers)
+		return false;
 	g->submit = submit_conf(g->conf);
 	g->doors = calloc(g->conf->n_listeners, sizeof *g->doors);
 	if (!g->doors)
@@ -172,6 +176,7 @@ static void destroy(struct generation *g)
 	free(g->doors);
 	tls_certs_free(g->certs);
 	route_set_free(g->route_set);
+	issuers_free(g->issuers);
 	arena_done(&g->strings);
 	conf_free(g->conf);
 	free(g->homes);

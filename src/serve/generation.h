@@ -18,6 +18,7 @@
 
 struct generation_home;
 struct home;
+struct issuers;
 struct route_set;
 struct server;
 
@@ -26,6 +27,7 @@ struct generation {
 	struct tls_certs *certs;
 	struct route_set *route_set;
 	struct routes routes;
+	struct issuers *issuers; /* of tokens */
 	struct submit_conf submit;
 	struct bounce_conf bounce;
 	struct smtp_door *doors; /* one for each listener of conf, in its order */

@@ -1,5 +1,6 @@
 /* serve/init.c -- what needs no running server: a first data directory, the configuration, salvage.
  */
+#include "issuer/issuer.h"
 #include "serve/from_conf.h"
 #include "serve/route_set.h"
 #include "serve/start.h"
@@ -64,11 +65,15 @@ int serve_config_check(const char *config)
 	struct err e = { 0 };
 	const struct conf *c = conf_read(config, &e);
 	struct route_set *routes;
+	struct issuers *issuers;
 	bool ok;
 
 	if (!c)
 		return complain_conf(&e);
 	ok = check_certificates(c, &e) && check_notices(c, &e);
+	issuers = ok ? issuers_new(c, NULL, &e) : NULL;
+	ok = ok && issuers;
+	issuers_free(issuers);
 	routes = ok ? route_set_new(c, &e) : NULL;
 	ok = routes;
 	route_set_free(routes);

@@ -6,6 +6,7 @@
 #include "serve/deliver.h"
 #include "serve/gatekeeper.h"
 #include "serve/running.h"
+#include "serve/token.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -187,6 +188,7 @@ static void swap_all(struct reload *r)
 	listeners_join(r->running, &r->plan);
 	r->joined = true;
 	gatekeeper_configure(s->gatekeeper, r->next->conf);
+	token_warm(s, r->next);
 	r->swapped = 0;
 	for (unsigned i = 0; i < s->n_homes; i++) {
 		r->swaps[i] =

@@ -3,6 +3,7 @@
 #include "base/arena.h"
 #include "base/must.h"
 #include "loop/tls.h"
+#include "ops/readable.h"
 #include "relay/site.h"
 #include "sender/domain.h"
 
@@ -41,30 +42,6 @@ static enum route_tls route_tls(struct slice word, enum route_type type)
 		if (slice_eq(words[i].word, word))
 			return words[i].tls;
 	return type == ROUTE_MX ? ROUTE_TLS_MAY : ROUTE_TLS_MUST_VERIFY; /* auto */
-}
-
-/* The first line of a file that only its owner may read. */
-static char *read_password(struct slice path, struct err *e)
-{
-	char name[4096], line[512] = "";
-	struct stat st;
-	FILE *f;
-
-	snprintf(name, sizeof name, "%.*s", SLICE_ARG(path));
-	f = fopen(name, "re");
-	if (!f || fstat(fileno(f), &st) || !fgets(line, sizeof line, f)) {
-		err_set(e, ERR_INPUT, "%s: %s", name, errno ? strerror(errno) : "empty");
-		if (f)
-			fclose(f);
-		return NULL;
-	}
-	fclose(f);
-	if (st.st_mode & 077) {
-		err_set(e, ERR_DENIED, "%s: others may read it; try: chmod 600 %s", name, name);
-		return NULL;
-	}
-	line[strcspn(line, "\r\n")] = '\0';
-	return strdup(line);
 }
 
 /* Destinations are lower-case A-labels: a route's domains must be spelled so, too, or it would
@@ -156,7 +133,7 @@ static bool make_one(struct route_set *s, size_t i, const struct conf_route *fro
 	if (!name_domains(s, from, to, e) || !allow_networks(s, from, to, e))
 		return false;
 	if (from->user.n) {
-		s->passwords[i] = read_password(from->password_file, e);
+		s->passwords[i] = readable_secret(from->password_file, e);
 		if (!s->passwords[i])
 			return false;
 		to->password = secret(slice_str(s->passwords[i]));

@@ -148,6 +148,7 @@ void close_all(struct running *r)
 	for (o = r->opened; o; o = o->next)
 		listener_close(o->listener);
 	lane_free(s->names);
+	lane_free(s->issuers);
 	lane_free(s->watch);
 	lane_free(s->work);
 	batch_free(s->committer);

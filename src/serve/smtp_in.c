@@ -152,6 +152,7 @@ void smtp_in_finish(struct conn *c)
 	loop_timer_cancel(&c->timer);
 	stream_close(&c->stream);
 	slots_remove(&c->home->smtp_in->conns, c->ref);
+	smtp_in_leave_turns(c);
 	metrics_sub(M_CONNECTIONS_OPEN, c->listener, 0, 1);
 	c->home->smtp_in->open--;
 	atomic_fetch_sub(&s->connections, 1);
@@ -193,7 +194,7 @@ static enum talk talk(struct conn *c)
 {
 	struct slice in = buf_slice(&c->in);
 	enum talk end = TALK_INPUT;
-	bool more = true;
+	bool more = true, was_user = smtp_session_user(c->session);
 
 	while (more) {
 		struct smtp_event ev;
@@ -235,7 +236,7 @@ static enum talk talk(struct conn *c)
 		}
 	}
 	/* What was consumed may have held a password. */
-	if (!smtp_session_user(c->session) && in.n < c->in.n)
+	if (!was_user && in.n < c->in.n)
 		explicit_bzero(c->in.p, c->in.n - in.n);
 	buf_shift(&c->in, c->in.n - in.n);
 	return end;
@@ -476,6 +477,7 @@ struct smtp_in_home *smtp_in_home_new(struct home *home)
 	if (!h)
 		return NULL;
 	h->home = home;
+	smtp_in_turns_init(&h->turns, home);
 	slots_init(&h->conns, UINT32_MAX - 1);
 	return h;
 }
@@ -485,6 +487,7 @@ void smtp_in_home_free(struct smtp_in_home *h)
 	if (!h)
 		return;
 	smtp_in_abort(h);
+	smtp_in_turns_done(&h->turns);
 	slots_done(&h->conns);
 	free(h);
 }

@@ -8,6 +8,7 @@
 #include "ops/metrics.h"
 #include "serve/generation.h"
 #include "serve/smtp_in_impl.h"
+#include "serve/token.h"
 
 #include <stdlib.h>
 
@@ -138,9 +139,12 @@ struct login {
 	struct auth_attempt attempt; /* slices into text */
 	unsigned char digest[SASL_DIGEST_MD5];
 	struct slice identities[IDENTITIES_MAX];
+	struct token_case token; /* AUTH_BY_TOKEN */
+	bool asks;               /* its issuer has to be asked */
 	bool ok;
 	struct principal who;
 	struct auth_finding finding;
+	struct turn turn;
 	struct conn *of; /* while its answer waits */
 	struct loop_timer late;
 	size_t size; /* of all */
@@ -151,12 +155,24 @@ struct login {
 static void login_run(struct job *job, void *store)
 {
 	struct login *l = (struct login *)(void *)job;
+	struct auth_attempt *a = &l->attempt;
 
-	l->ok = auth_login(store, &l->attempt, &l->who, &l->finding, NULL);
+	if (a->by == AUTH_BY_TOKEN && a->fault == REASON_OK) {
+		a->now_ms = clock_wall_ms(); /* it may have waited */
+		l->asks = !token_case_judge(&l->token, a->password, a->now_ms);
+		if (l->asks)
+			return;
+		a->fault = l->token.fault;
+		a->identities = l->token.identities;
+		a->n_identities = l->token.n_identities;
+		a->ends_ms = l->token.ends_ms;
+	}
+	l->ok = auth_login(store, a, &l->who, &l->finding, NULL);
 }
 
 static void login_free(struct login *l)
 {
+	token_case_done(&l->token);
 	explicit_bzero(l, l->size);
 	free(l);
 }
@@ -184,7 +200,9 @@ static void decided(struct conn *c, struct login *l)
 	if (c->counted_account)
 		tally_drop(s->accounts, slice(&c->who.account, sizeof c->who.account));
 	c->counted_account = false;
+	MUST(l->ok == (l->finding.reason == REASON_OK));
 	if (!l->ok) {
+		c->failed = true;
 		answer_auth(c, l->question, auth_answer(l->finding.reason), false);
 	} else if (!tally_add(s->accounts, slice(&l->who.account, sizeof l->who.account),
 			      c->door->generation->conf->limits.connections_per_account)) {
@@ -212,9 +230,9 @@ static struct authlog_entry entry_of(const struct conn *c, struct slice mechanis
 	authlog_text(e.tls, sizeof e.tls, tls.version);
 	authlog_text(e.cipher, sizeof e.cipher, tls.cipher);
 	authlog_text(e.mechanism, sizeof e.mechanism, mechanism);
-	authlog_text(e.identity, sizeof e.identity, identity);
+	authlog_claim(e.identity, sizeof e.identity, identity);
 	authlog_text(e.key_id, sizeof e.key_id, slice_str(key_id));
-	authlog_text(e.name, sizeof e.name, smtp_session_helo(c->session));
+	authlog_claim(e.name, sizeof e.name, smtp_session_helo(c->session));
 	return e;
 }
 
@@ -234,8 +252,12 @@ static struct slice tried(const struct login *l)
 static uint64_t delay_of(struct conn *c, const struct login *l)
 {
 	const struct auth_attempt *a = &l->attempt;
+	/* Who says no name is the one that the token speaks of. */
+	struct slice name = !a->username.n && a->by == AUTH_BY_TOKEN && a->n_identities
+				? a->identities[0]
+				: a->username;
 	struct authlog_entry e =
-	    entry_of(c, a->mechanism, a->username, l->finding.key_id, l->finding.account);
+	    entry_of(c, a->mechanism, name, l->finding.key_id, l->finding.account);
 	struct gate_attempt g = { .who.identity = a->username,
 				  .secret = tried(l),
 				  .reason = l->finding.reason,
@@ -297,11 +319,25 @@ void smtp_in_forget_login(struct conn *c)
 	login_free(l);
 }
 
+/* Once more where it may wait for the issuer. True: it is on its way. */
+static bool asked(struct login *l)
+{
+	l->asks = false;
+	l->token.may_ask = true;
+	if (lane_post(l->home->server->issuers, &l->job))
+		return true;
+	l->finding.reason = REASON_ISSUER_DOWN;
+	return false;
+}
+
 static void login_done(struct job *job)
 {
 	struct login *l = (struct login *)(void *)job;
 	struct conn *c = smtp_in_conn(l->home, l->conn);
 
+	smtp_in_turn_over(l->home, &l->turn);
+	if (c && l->asks && asked(l))
+		return;
 	if (l->ok)
 		auth_known_put(l->home->logins, &l->attempt, &l->who);
 	if (!c) {
@@ -318,6 +354,7 @@ static bool known(struct login *l)
 	l->ok = auth_known_get(l->home->logins, &l->attempt,
 			       store_generation(l->home->server->store), &l->who);
 	if (l->ok) {
+		l->finding.reason = REASON_OK;
 		l->finding.account = l->who.account;
 		memcpy(l->finding.key_id, l->who.key_id, sizeof l->finding.key_id);
 	}
@@ -377,6 +414,7 @@ static struct login *login_new(struct conn *c, const struct smtp_event *ev, stru
 	l->home = c->home;
 	l->conn = c->ref;
 	l->question = ev->question;
+	l->finding.reason = REASON_STORE_DOWN; /* until somebody has decided */
 	memcpy(l->digest, q->digest, sizeof l->digest);
 	a->mechanism = q->mechanism; /* static */
 	a->by = by_of(q->by);
@@ -394,6 +432,13 @@ static struct login *login_new(struct conn *c, const struct smtp_event *ev, stru
 		slice_cut(identities, ' ', &l->identities[n++], &identities);
 	a->identities = l->identities;
 	a->n_identities = n;
+	if (a->by == AUTH_BY_TOKEN) {
+		/* Not the door's: an issuer that was taken out counts no more, however old the
+		 * connection. */
+		token_case_init(&l->token, c->home->now);
+		if (!token_is_for_us(c->door->generation, q->host, q->port))
+			a->fault = REASON_OTHER_HOST;
+	}
 	return l;
 }
 
@@ -412,7 +457,7 @@ void smtp_in_ask_auth(struct conn *c, const struct smtp_event *ev)
 			judged(c, l);
 			return;
 		}
-		if (lane_post(c->home->server->work, &l->job))
+		if (smtp_in_post(c, &l->turn, &l->job))
 			return;
 		login_free(l);
 	}

@@ -3,6 +3,7 @@
  *   smtp_in.c       its life: bytes, phases, deadlines, closing
  *   smtp_in_open.c  its beginning: limits, the PROXY header, the greeting or TLS
  *   smtp_in_sasl.c  what an exchange needs before that can be said
+ *   smtp_in_turn.c  whose job a worker does next, while many log in
  *   smtp_in_auth.c  who it is: logins, and whether a key is still what it was
  *   smtp_in_tx.c    what it sends: recipients, the body, the verdict, the commit */
 #ifndef SERVE_SMTP_IN_IMPL_H
@@ -22,6 +23,27 @@ enum phase {
 	PHASE_LINGER,    /* our side is closed; what still comes is thrown away */
 };
 
+/* A job of a connection that is not known; part of the job, valid until it is done. */
+struct turn {
+	struct job *job;
+	struct conn *of;          /* while it waits */
+	struct turn_queue *queue; /* while it waits */
+	struct turn *before, *next;
+	bool under_way;
+};
+
+struct turn_queue {
+	struct turn *first, *last;
+};
+
+struct turns {
+	struct home *home;
+	unsigned under_way;
+	unsigned long begun;
+	struct turn_queue fresh, failed; /* waiting; never more than connections */
+	struct loop_timer again;
+};
+
 struct conn {
 	struct home *home;
 	const struct smtp_door *door;
@@ -35,6 +57,8 @@ struct conn {
 	bool peer_gone; /* nothing more comes from there */
 	bool waiting;   /* for a job: nothing is read */
 	bool counted_account, counted_address;
+	bool trusted; /* its address has logged in well recently: it goes before strangers */
+	bool failed;  /* a login has failed here */
 	struct slice address; /* of the client, as text; in address_text */
 	struct slice via;     /* of the balancer that speaks for it, or empty; in via_text */
 	char address_text[64], via_text[64];
@@ -48,6 +72,7 @@ struct conn {
 	struct conn *older, *newer; /* strangers of this loop, while it is one */
 	bool stranger;              /* not logged in yet */
 	struct principal who;       /* once authenticated */
+	struct turn *turn;          /* waits for a worker; see smtp_in_turn.c */
 	struct login *late;         /* decided, and the answer waits; see smtp_in_auth.c */
 	struct tx *tx;
 	uint64_t messages;
@@ -62,6 +87,7 @@ struct smtp_in_home {
 	size_t open;
 	size_t holding; /* connections whose TLS has its buffers */
 	bool stopping;
+	struct turns turns;
 };
 
 /* -- smtp_in.c -- */
@@ -99,6 +125,19 @@ void smtp_in_refuse_proxy(struct conn *, const char *word, const char *why);
 void smtp_in_peer(struct conn *);
 /* A question: what the exchange needs. */
 void smtp_in_ask_sasl(struct conn *, const struct smtp_event *);
+
+/* -- smtp_in_turn.c -- */
+
+void smtp_in_turns_init(struct turns *, struct home *);
+/* Every connection is gone. */
+void smtp_in_turns_done(struct turns *);
+/* Posts a job about a login to the workers: at once, if the connection's address is known, else
+ * when it is its turn. False: too busy, and the job is not taken. */
+bool smtp_in_post(struct conn *, struct turn *, struct job *);
+/* First thing in the job's `done`: its place is free for the next. */
+void smtp_in_turn_over(struct home *, struct turn *);
+/* The connection ends: if its job has not begun, `done` is called without `run`. */
+void smtp_in_leave_turns(struct conn *);
 
 /* -- smtp_in_auth.c: questions -- */
 

@@ -98,6 +98,14 @@ static struct conn *make(struct home *home, const struct smtp_door *door, int fd
 	return NULL;
 }
 
+static bool is_trusted(const struct conn *c)
+{
+	struct server *s = c->home->server;
+	unsigned char at[NET_BYTES];
+
+	return s->gate && net_address(c->address, at) && gate_trusts(s->gate, at, clock_wall_ms());
+}
+
 /* Who it is is known, and has a place: it is greeted, or TLS begins. */
 static void welcome(struct conn *c)
 {
@@ -106,6 +114,9 @@ static void welcome(struct conn *c)
 	c->counted_address = true;
 	c->phase = PHASE_TALK;
 	c->progress_ms = loop_now(c->home->loop);
+	c->trusted = is_trusted(c);
+	if (c->trusted)
+		stream_hurry(&c->stream);
 	log_event(LOG_CONNECTION, F_STR("client", c->address), F_SOME("via", c->via),
 		  F_STR("listener", c->door->name));
 	if (!c->door->session.implicit_tls)

@@ -61,6 +61,7 @@ struct lookup {
 	struct home *home;
 	struct ref conn;
 	uint32_t question;
+	struct turn turn;
 	size_t name_n;
 	char name[SASL_FIELD_MAX];
 	bool ok;
@@ -99,6 +100,7 @@ static void lookup_done(struct job *job)
 	struct lookup *l = (struct lookup *)(void *)job;
 	struct conn *c = smtp_in_conn(l->home, l->conn);
 
+	smtp_in_turn_over(l->home, &l->turn);
 	if (c && l->ok) {
 		struct sasl_verifier v = verifier_of(&l->found);
 
@@ -131,7 +133,7 @@ void smtp_in_ask_sasl(struct conn *c, const struct smtp_event *ev)
 		l->question = ev->question;
 		l->name_n = q->authcid.n;
 		memcpy(l->name, q->authcid.p, l->name_n);
-		if (lane_post(c->home->server->work, &l->job))
+		if (smtp_in_post(c, &l->turn, &l->job))
 			return;
 		lookup_free(l);
 	}

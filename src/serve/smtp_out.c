@@ -533,7 +533,8 @@ static void try_host(struct out *o)
 	while (o->stage == STAGE_AGAIN)
 		if (!begin(o)) {
 			o->hopeless = false;
-			blame_host(o, "connect", 0, S("out of memory"));
+			blame_host(o, "connect", 0,
+				   S("not begun: too many lookups at once, or memory is out here"));
 		}
 }
 

@@ -1,6 +1,6 @@
 /* JSON in and out: what is read is within its limits, and written out and read again says the same;
  * asking for members gives an answer or one clean error; any bytes as a text come out as JSON. */
-#include "http/json.h"
+#include "json/json.h"
 #include "base/jsonout.h"
 #include "base/utf8.h"
 

@@ -3,8 +3,8 @@
  * twice, NUL and large numbers pass here.) */
 #include "base/must.h"
 #include "base/utf8.h"
-#include "http/json.h"
 #include "mime/xsmtpapi.h"
+#include "json/json.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

@@ -1,5 +1,6 @@
 // Sends one raw message with nodemailer: send.cjs PORT starttls|tls USER FROM TO,TO FILE
-// (the key comes in SIGNET_KEY). Prints the reply; exit 1 with the error.
+// (the key comes in SIGNET_KEY, or a token in SIGNET_TOKEN; SIGNET_MECHANISM: how to log in).
+// Prints the reply; exit 1 with the error.
 const fs = require('fs');
 const nodemailer = require('nodemailer');
 
@@ -10,7 +11,10 @@ const transport = nodemailer.createTransport({
 	name: 'client.example',
 	secure: door === 'tls',
 	requireTLS: door === 'starttls',
-	auth: { user, pass: process.env.SIGNET_KEY },
+	authMethod: process.env.SIGNET_MECHANISM,
+	auth: process.env.SIGNET_TOKEN
+		? { type: 'OAuth2', user, accessToken: process.env.SIGNET_TOKEN }
+		: { user, pass: process.env.SIGNET_KEY },
 	tls: { rejectUnauthorized: false },
 });
 

@@ -4,10 +4,12 @@ import os
 import shutil
 import socket
 import ssl
+import struct
 import subprocess
 import threading
 import time
 
+from lab.issuer import Issuer
 from lab.lab import Skip, check, equal
 from lab.peers import make_cert
 
@@ -336,6 +338,86 @@ def test_routes(lab):
     s.write_conf()
     os.chmod(s.conf, 0o600)
     has(doctor(s), "warn", "route", "every recipient is refused")
+
+
+def test_issuers(lab):
+    i = Issuer(lab)
+    s = server(lab, start=False)
+    secret = os.path.join(lab.make_dir("secret"), "s")
+    with open(os.open(secret, os.O_WRONLY | os.O_CREAT, 0o600), "w", encoding="ascii") as f:
+        f.write("mailrelay:secret\n")
+    jwt = {"url": i.url, "audience": "mail", "timeout": "2s"}
+    opaque = {**jwt, "kind": "opaque", "client_id": "mailrelay", "client_secret_file": secret}
+
+    def asked(issuer):
+        s.options[("issuer", "sso")] = issuer
+        s.write_conf()
+        os.chmod(s.conf, 0o600)
+        return doctor(s)
+
+    has(asked(jwt), "ok", "issuer", "sso publishes 2 keys")
+    has(asked(opaque), "ok", "issuer", "sso answers us about tokens")
+    has(asked({**opaque, "client_id": "nobody"}), "fail", "issuer", "client_id or its secret is wrong", "454")
+    has(asked({**jwt, "url": i.url + "/else"}), "fail", "issuer", "status 404")
+    os.chmod(secret, 0o644)
+    has(asked(opaque), "fail", "issuer", "others may read it")
+    i.stop()
+    has(asked(jwt), "fail", "issuer", "sso: ", "454")
+
+
+def test_a_slow_disk(lab):
+    path = os.path.join(lab.make_dir("slow"), "ms")
+    s = server(lab, start=False, env={"LD_PRELOAD": lab.build_shim("slow_disk"),
+                                      "SLOW_DISK_FILE": path})
+    for ms, level, do in ((0, "ok", None), (60, "warn", "faster disk"), (600, "fail", "faster disk")):
+        with open(path, "wb") as f:
+            f.write(struct.pack("<q", ms))
+        f = has(doctor(s), level, "sync", "4 KiB are on the disk after", do)
+        at_least = float(f["why"].split("after ")[1].split(" ms")[0])
+        check(at_least >= ms, "the time is the disk's", f)
+
+
+def test_the_clock(lab):
+    s = server(lab, start=False, env={"LD_PRELOAD": lab.build_shim("time_kept")})
+    for how, level, why, do in (("kept", "ok", "at most 12 ms off", None),
+                                ("unsynced", "warn", "nothing keeps it", "chrony"),
+                                ("error", "warn", "nothing keeps it", "chrony"),
+                                ("denied", "skip", "the kernel does not say", None)):
+        s.env["TIME_KEPT"] = how
+        has(doctor(s), level, "clock", why, do)
+
+
+def test_our_name_and_the_address_behind_it(lab):
+    """Forward and reverse, by nss_wrapper."""
+    hosts = os.path.join(lab.make_dir("hosts"), "hosts")
+    lib = subprocess.run(["sh", "-c", "ls /usr/lib/*/libnss_wrapper.so"], check=True,
+                         stdout=subprocess.PIPE).stdout.decode().split()[0]
+    s = server(lab, start=False, env={"LD_PRELOAD": lib, "NSS_WRAPPER_HOSTS": hosts})
+    s.options["hostname"] = "mail.shop.example"
+
+    def names(text, mx=False):
+        with open(hosts, "w", encoding="utf-8") as f:
+            f.write(text)
+        s.options[("route", "capture")] = ({"domains": ["*"], "type": "mx"} if mx else
+                                           {"domains": ["*"], "type": "capture", "path": "caught"})
+        s.write_conf()
+        os.chmod(s.conf, 0o600)
+        return doctor(s)
+
+    found = names("127.0.0.1 mail.shop.example\n")
+    has(found, "ok", "hostname", "mail.shop.example has an address")
+    has(found, "ok", "reverse", "127.0.0.1 is called mail.shop.example")
+    lacks(found, "warn", "hostname")
+    # Who delivers by MX is refused for it; who does not is told.
+    has(names("127.0.0.1 other.example mail.shop.example\n", mx=True), "fail", "reverse",
+        "127.0.0.1 is called other.example, we say that we are mail.shop.example", "PTR")
+    has(names("127.0.0.1 other.example mail.shop.example\n"), "skip", "reverse",
+        "is called other.example")
+    has(names("192.0.2.7 mail.shop.example\n"), "warn", "hostname", "192.0.2.7, which is none of",
+        "NAT")
+    has(names("192.0.2.7 else.example\n"), "warn", "hostname", "mail.shop.example: ", "A or AAAA")
+    has(names("192.0.2.7 else.example\n", mx=True), "fail", "hostname", "mail.shop.example: ",
+        "A or AAAA")
 
 
 def test_disk_and_spool(lab):

@@ -8,7 +8,8 @@ import smtplib
 import ssl
 import subprocess
 
-from lab import clients, raw
+from lab import clients, paths, raw
+from lab.issuer import node
 from lab.lab import check
 from lab.raw import wait_for
 
@@ -130,10 +131,21 @@ def python(s, mechanism, user, password):
         return clients.Result(False, str(e))
 
 
+def nodemailer(s, mechanism, user, password):
+    message = clients.private_file(s, f"node-{os.urandom(4).hex()}",
+                                   raw.compose(s.sender, "you@example.com", f"by {mechanism}").decode())
+    return clients.run([node(), f"{paths.TESTS}/node/send.cjs", str(s.ports["submission"]), "starttls", user,
+                        s.sender, "you@example.com", message],
+                       env={"SIGNET_KEY": password, "SIGNET_MECHANISM": mechanism,
+                            "NODE_PATH": f"{paths.BUILD}/node/node_modules"})
+
+
 CLIENTS = (
     ("PLAIN", "gsasl", gsasl), ("PLAIN", "smtptest", smtptest), ("PLAIN", "curl", curl),
     ("LOGIN", "gsasl", gsasl), ("LOGIN", "swaks", swaks), ("LOGIN", "curl", curl),
     ("CRAM-MD5", "gsasl", gsasl), ("CRAM-MD5", "swaks", swaks), ("CRAM-MD5", "curl", curl),
+    ("PLAIN", "nodemailer", nodemailer), ("LOGIN", "nodemailer", nodemailer),
+    ("CRAM-MD5", "nodemailer", nodemailer),
     ("CRAM-MD5", "smtplib", python), ("CRAM-MD5", "smtptest", smtptest),
     # Both by libgsasl, but as two programs use it; smtptest is Cyrus SASL's.
     ("SCRAM-SHA-256", "gsasl", lambda *a: gsasl(*a, "--no-cb")),

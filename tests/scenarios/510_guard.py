@@ -1,6 +1,10 @@
 """No way to guess: late answers, bans, and the authentication log that tells of them."""
+import contextlib
 import json
 import os
+import signal
+import socket
+import struct
 import subprocess
 import time
 
@@ -223,3 +227,109 @@ def test_a_log_that_cannot_be_opened_stops_no_mail(lab):
         reply(c.message(s.sender, "you@example.com", f"From: {s.sender}\r\n\r\nhi\r\n"),
               "250 2.0.0 Ok: queued as *")
     equal(ban_by_guessing(s, "127.0.0.3"), 6, "the guard stands all the same")
+
+
+def test_a_key_in_the_place_of_the_name_is_logged_nowhere(lab):
+    s = lab.signet({**GUARD, "limits": {"auth_failures": 0}})
+    with s.raw("tls") as c:
+        c.ehlo(s.key.replace("_", "x"))
+        reply(c.auth("apikey", s.key), "5*", "swapped")
+        reply(c.auth(s.key.rsplit(".", 1)[1], s.key.rsplit(".", 1)[1]), "5*", "without its beginning")
+    wait_for("both", 10, lambda: "looks like a secret" in s.run("authlog", "--json"))
+    s.stop()
+    for d, _, files in os.walk(s.data):
+        for name in files:
+            with open(os.path.join(d, name), "rb") as f:
+                text = f.read()
+            check(s.key[-20:].encode() not in text, "the secret is in", name)
+    check(not any(s.key[-20:] in x for x in s.log_lines), "or in the log")
+
+
+@contextlib.contextmanager
+def held(s):
+    """The server sleeps: what is sent meanwhile it finds all at once."""
+    os.kill(s.pid(), signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(s.pid(), signal.SIGCONT)
+
+
+def test_many_who_begin_scram_at_once_are_all_answered(lab):
+    """Its first step asks a worker, too: strangers take turns at it, the first time already; those who
+    leave while they wait are nobody's, and who is known does not wait."""
+    s = lab.signet({"guard": {"allow": [], "delay": "0s", "ban_after": 0}, "threads": 1,
+                    "limits": {"auth_failures": 0, "errors": 0, "commands": 0},
+                    ("listener", "tls"): {"mechanisms": ["PLAIN", "SCRAM-SHA-256"]}})
+    first = "AUTH SCRAM-SHA-256 " + raw.b64("n,,n=Anobodysid0123456789ab,r=clientnonce")
+    many = [s.raw("tls", source=f"127.0.2.{k + 1}", timeout=60) for k in range(80)]
+    for c in many:
+        c.ehlo()
+    for _ in range(3):
+        with held(s):
+            for c in many:
+                c.line(first)
+        with s.login(source="127.0.3.1"):
+            pass
+        for c in many:
+            reply(c.reply(), "334 *", "each is asked, once")
+            reply(c.cmd("*"), "501 *", "and may let it be")
+    with held(s):
+        for k, c in enumerate(many):
+            c.line(first)
+            if k % 2:   # reset: it is gone while its job waits
+                c.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                c.close()
+    for c in many[::2]:
+        reply(c.reply(), "334 *", "whoever has stayed")
+        reply(c.cmd("*"), "501 *", "cancelled")
+        reply(c.auth(s.key), "235 *", "and with the right one in")
+        c.close()
+    # The end, while some wait.
+    late = [s.raw("tls", source=f"127.0.4.{k + 1}") for k in range(40)]
+    for c in late:
+        c.ehlo()
+    with held(s):
+        for c in late:
+            c.line(first)
+        s.terminate()
+    s.stop()
+    for c in late:
+        c.close()
+
+
+def test_many_who_guess_at_once_are_all_answered(lab):
+    """More than are asked about at a time: they wait in order, none is forgotten, those who leave are
+    skipped, and who logs in meanwhile does not wait with them."""
+    s = lab.signet({"guard": {"allow": [], "delay": "0s", "ban_after": 0}, "threads": 1,
+                    "limits": {"auth_failures": 0, "errors": 0, "commands": 0}})
+    many = [s.raw("tls", source=f"127.0.2.{k + 1}", timeout=60) for k in range(80)]
+    for k, c in enumerate(many):
+        c.ehlo()
+        reply(c.auth(wrong(s.key, k)), BAD, "the first one")
+    for _ in range(3):
+        for k, c in enumerate(many):
+            c.line("AUTH PLAIN " + raw.plain("apikey", wrong(s.key, 100 + k)))
+        # A good login, of a stranger and of one that has failed before.
+        with s.login(source="127.0.3.1"):
+            pass
+        for c in many:
+            reply(c.reply(), BAD, "each is answered, once")
+    for k, c in enumerate(many):
+        c.line("AUTH PLAIN " + raw.plain("apikey", wrong(s.key, 200 + k)))
+        if k % 2:
+            c.close()
+    for c in many[::2]:
+        reply(c.reply(), BAD, "whoever has stayed")
+        reply(c.auth(s.key), "235 *", "and with the right one in")
+        c.close()
+    # The end, while some wait.
+    late = [s.raw("tls", source=f"127.0.4.{k + 1}") for k in range(40)]
+    for k, c in enumerate(late):
+        c.ehlo()
+        reply(c.auth(wrong(s.key, k)), BAD, "the first one")
+    for k, c in enumerate(late):
+        c.line("AUTH PLAIN " + raw.plain("apikey", wrong(s.key, 300 + k)))
+    s.stop()
+    for c in late:
+        c.close()
