@@ -9,7 +9,11 @@
  *   halftls    to an implicit TLS port: the first half of a ClientHello, then silence
  *   handshake  to an implicit TLS port: a whole handshake, then an abrupt close
  *   hello      to an implicit TLS port: a whole ClientHello, one flight of the server, a close:
- * costs the server its signature and the flood nothing silent     connects, nothing more
+ *              costs the server its signature and the flood nothing
+ *   silent     connects, nothing more
+ *   login      to an implicit TLS port: EHLO, then AUTH PLAIN after AUTH PLAIN with keys that are
+ *              made up, until the server has enough
+ *   scram      the same by SCRAM-SHA-256: ids that are made up, each exchange led to its end
  *
  * Sources are spread over 127.1.0.1 and up, so that the ceiling of one address is not the only one
  * that is met. Prints one line of JSON when it ends: at `seconds`, at `total`, or at SIGTERM. */
@@ -17,6 +21,7 @@
 #include <errno.h>
 #include <getopt.h>
 #include <netinet/in.h>
+#include <openssl/evp.h>
 #include <openssl/ssl.h>
 #include <signal.h>
 #include <stdbool.h>
@@ -30,10 +35,10 @@
 #include <time.h>
 #include <unistd.h>
 
-enum mode { TRICKLE, NOREAD, HALFTLS, HANDSHAKE, HELLO, SILENT };
+enum mode { TRICKLE, NOREAD, HALFTLS, HANDSHAKE, HELLO, SILENT, LOGIN, SCRAM };
 
-static const char *const mode_names[] = { "trickle",   "noread", "halftls",
-					  "handshake", "hello",  "silent" };
+static const char *const mode_names[] = { "trickle", "noread", "halftls", "handshake",
+					  "hello",   "silent", "login",   "scram" };
 
 /* One connection. */
 struct c {
@@ -42,6 +47,10 @@ struct c {
 	uint64_t next_ms; /* of the next byte: trickle */
 	unsigned sent;
 	SSL *tls;
+	/* login */
+	bool up;
+	char in[2048];
+	size_t n;
 };
 
 struct flood {
@@ -54,7 +63,7 @@ struct flood {
 	unsigned char hello[2048];
 	size_t hello_bytes;
 	struct c *cs;
-	uint64_t opened, ended, refused, bytes_in;
+	uint64_t opened, ended, refused, bytes_in, tries, told;
 	unsigned open, most_open;
 };
 
@@ -132,6 +141,8 @@ static void begin(struct flood *f, struct c *c)
 	c->connected = false;
 	c->next_ms = UINT64_MAX;
 	c->sent = 0;
+	c->up = false;
+	c->n = 0;
 	if (connect(c->fd, (struct sockaddr *)&f->to, sizeof f->to) != 0 && errno != EINPROGRESS) {
 		f->refused++;
 		end(f, c);
@@ -148,6 +159,8 @@ static void connected(struct flood *f, struct c *c)
 	case TRICKLE: c->next_ms = now_ms() + (uint64_t)(random() % 10000); break;
 	case HALFTLS: (void)!write(c->fd, f->hello, f->hello_bytes / 2); break;
 	case HELLO: (void)!write(c->fd, f->hello, f->hello_bytes); break;
+	case LOGIN:
+	case SCRAM:
 	case HANDSHAKE:
 		c->tls = SSL_new(f->ctx);
 		if (!c->tls || !SSL_set_fd(c->tls, c->fd))
@@ -168,6 +181,116 @@ static bool drain(struct flood *f, struct c *c)
 	while ((n = read(c->fd, b, sizeof b)) > 0)
 		f->bytes_in += (uint64_t)n;
 	return n < 0 && errno == EAGAIN;
+}
+
+static const char set[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+
+static void add_random(char *to, size_t *n, unsigned some)
+{
+	while (some--)
+		to[(*n)++] = set[random() & 63];
+}
+
+/* A key of the right shape that nobody has, or its id: another one each time. */
+static void made_up(enum mode mode, char line[256])
+{
+	char plain[128] = "\0apikey\0SG.", first[128] = "n,,n=", text[256];
+	size_t n = 11;
+
+	if (mode == SCRAM) {
+		n = 5;
+		first[n++] = set[random() % 26];
+		add_random(first, &n, 21);
+		memcpy(first + n, ",r=flood", 8);
+		n += 8;
+	} else {
+		add_random(plain, &n, 22);
+		plain[n++] = '.';
+		add_random(plain, &n, 43);
+	}
+	EVP_EncodeBlock((unsigned char *)text, (unsigned char *)(mode == SCRAM ? first : plain),
+			(int)n);
+	snprintf(line, 256, "AUTH %s %.200s\r\n", mode == SCRAM ? "SCRAM-SHA-256" : "PLAIN", text);
+}
+
+/* SCRAM's next word: a proof that is none, and nothing once that has been told. */
+static bool answer(const char *challenge, char line[512])
+{
+	unsigned char got[512];
+	char text[256], *comma;
+	size_t n = strcspn(challenge, "\r\n");
+
+	if (n > 600 || EVP_DecodeBlock(got, (const unsigned char *)challenge, (int)n) < 4)
+		return false;
+	got[n / 4 * 3] = '\0';
+	snprintf(line, 512, "\r\n");
+	if (memcmp(got, "r=", 2) != 0)
+		return memcmp(got, "e=", 2) == 0;
+	comma = strchr((char *)got, ',');
+	if (!comma || comma - (char *)got > 100)
+		return false;
+	n = (size_t)snprintf(text, sizeof text, "c=biws,%.*s,p=%044d", (int)(comma - (char *)got),
+			     (char *)got, 0);
+	memcpy(text + n - 1, "=", 1); /* 32 bytes */
+	n = (size_t)EVP_EncodeBlock((unsigned char *)line, (unsigned char *)text, (int)n);
+	memcpy(line + n, "\r\n", 3);
+	return true;
+}
+
+static bool say(struct c *c, const char *line)
+{
+	return SSL_write(c->tls, line, (int)strlen(line)) > 0;
+}
+
+/* One line of a reply. False: it is over. */
+static bool on_line(struct flood *f, struct c *c, const char *line)
+{
+	char next[512];
+
+	if (line[3] == '-')
+		return true;
+	if (!strncmp(line, "220", 3))
+		return say(c, "EHLO flood.example\r\n");
+	if (f->mode == SCRAM && !strncmp(line, "334 ", 4))
+		return answer(line + 4, next) && say(c, next);
+	if (!strncmp(line, "535", 3))
+		f->told++;
+	else if (strncmp(line, "250", 3) != 0)
+		return false;
+	made_up(f->mode, next);
+	f->tries++;
+	return say(c, next);
+}
+
+static bool login(struct flood *f, struct c *c)
+{
+	int rc;
+
+	if (!c->up) {
+		rc = SSL_do_handshake(c->tls);
+		if (rc != 1) {
+			rc = SSL_get_error(c->tls, rc);
+			return rc == SSL_ERROR_WANT_READ || rc == SSL_ERROR_WANT_WRITE;
+		}
+		c->up = true;
+	}
+	for (;;) {
+		char *end;
+
+		rc = SSL_read(c->tls, c->in + c->n, (int)(sizeof c->in - 1 - c->n));
+		if (rc <= 0)
+			return SSL_get_error(c->tls, rc) == SSL_ERROR_WANT_READ;
+		c->n += (size_t)rc;
+		c->in[c->n] = '\0';
+		while ((end = memchr(c->in, '\n', c->n))) {
+			size_t line = (size_t)(end - c->in) + 1;
+
+			if (line < 4 || !on_line(f, c, c->in))
+				return false;
+			memmove(c->in, c->in + line, c->n - line + 1);
+			c->n -= line;
+		}
+	}
 }
 
 static bool go_on(struct flood *f, struct c *c, uint32_t events)
@@ -196,6 +319,8 @@ static bool go_on(struct flood *f, struct c *c, uint32_t events)
 			return false;
 		rc = SSL_get_error(c->tls, rc);
 		return rc == SSL_ERROR_WANT_READ || rc == SSL_ERROR_WANT_WRITE;
+	case LOGIN:
+	case SCRAM: return login(f, c);
 	case HELLO: return drain(f, c) && f->bytes_in == before;
 	case TRICKLE:
 	case HALFTLS:
@@ -321,9 +446,10 @@ int main(int argc, char **argv)
 	run(&f);
 	getrusage(RUSAGE_SELF, &used);
 	printf("{\"mode\":\"%s\",\"opened\":%llu,\"ended\":%llu,\"refused\":%llu,\"open\":%u,"
-	       "\"most_open\":%u,\"bytes_in\":%llu,\"cpu_s\":%.2f}\n",
+	       "\"most_open\":%u,\"bytes_in\":%llu,\"tries\":%llu,\"told\":%llu,\"cpu_s\":%.2f}\n",
 	       mode_names[f.mode], (unsigned long long)f.opened, (unsigned long long)f.ended,
 	       (unsigned long long)f.refused, f.open, f.most_open, (unsigned long long)f.bytes_in,
+	       (unsigned long long)f.tries, (unsigned long long)f.told,
 	       (double)(used.ru_utime.tv_sec + used.ru_stime.tv_sec) +
 		   (double)(used.ru_utime.tv_usec + used.ru_stime.tv_usec) / 1e6);
 	return 0;
