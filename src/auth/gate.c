@@ -171,7 +171,8 @@ static bool is_guess(enum auth_reason r)
 	/* A token that its issuer has signed is no guess either, whatever else is wrong with it. */
 	return r != REASON_MECHANISM && r != REASON_REVOKED && r != REASON_EXPIRED &&
 	       r != REASON_ACCOUNT_HELD && r != REASON_ACCOUNT_CLOSED &&
-	       r != REASON_SCOPE_MISSING && r != REASON_TOKEN_AUDIENCE &&
+	       r != REASON_SCOPE_MISSING && r != REASON_OTHER_IDENTITY &&
+	       r != REASON_USERNAME_KEY_MISMATCH && r != REASON_TOKEN_AUDIENCE &&
 	       r != REASON_TOKEN_EXPIRED && r != REASON_TOKEN_NOT_YET && r != REASON_TOKEN_SCOPE &&
 	       r != REASON_TOKEN_CLAIMS && r != REASON_UNKNOWN_SUBJECT &&
 	       r != REASON_AMBIGUOUS_SUBJECT;
@@ -210,7 +211,7 @@ struct gate_verdict gate_decided(struct gate *g, const struct gate_attempt *a, u
 	snprintf(e.result, sizeof e.result, "%s", a->reason == REASON_OK ? "ok" : "failed");
 	snprintf(e.reason, sizeof e.reason, "%s", auth_reason_name(a->reason));
 	pthread_mutex_lock(&g->lock);
-	if (is_guess(a->reason))
+	if (is_guess(a->reason) && !a->spared)
 		v = limiter_failed(g->limiter, &a->who, digest_of(g, a), now_ms);
 	else
 		v = limiter_look(g->limiter, &a->who, now_ms);

@@ -42,6 +42,7 @@ struct gate_attempt {
 	struct limiter_who who;
 	struct slice secret; /* what was tried, or all of it that is the same in a second try */
 	enum auth_reason reason;
+	bool spared;                       /* not counted, whatever it was */
 	const struct authlog_entry *entry; /* everything of it set but count, n, and the result */
 };
 

@@ -131,10 +131,18 @@ static void test_guesses(void **state)
 /* What is no guess is not counted; one secret, be it tried for ever, is one guess. */
 static void test_no_guesses(void **state)
 {
-	static const enum auth_reason row[] = {
-		REASON_OK,      REASON_STORE_DOWN,   REASON_MECHANISM,      REASON_REVOKED,
-		REASON_EXPIRED, REASON_ACCOUNT_HELD, REASON_ACCOUNT_CLOSED, REASON_SCOPE_MISSING
-	};
+	static const enum auth_reason row[] = { REASON_OK,
+						REASON_STORE_DOWN,
+						REASON_MECHANISM,
+						REASON_REVOKED,
+						REASON_EXPIRED,
+						REASON_ACCOUNT_HELD,
+						REASON_ACCOUNT_CLOSED,
+						REASON_SCOPE_MISSING,
+						REASON_OTHER_IDENTITY,
+						REASON_USERNAME_KEY_MISMATCH,
+						REASON_ISSUER_DOWN,
+						REASON_ISSUER_BUSY };
 	struct fix f;
 	char secret[16];
 
@@ -142,11 +150,37 @@ static void test_no_guesses(void **state)
 	begin(&f, &plain);
 	for (unsigned i = 0; i < 400; i++) {
 		snprintf(secret, sizeof secret, "s%u", i);
-		assert_int_equal(attempt(&f, "192.0.2.1", secret, row[i % 8], NOW + i).delay_ms, 0);
+		assert_int_equal(attempt(&f, "192.0.2.1", secret, row[i % 12], NOW + i).delay_ms,
+				 0);
 		assert_int_equal(
 		    attempt(&f, "192.0.2.2", "old", REASON_WRONG_SECRET, NOW + i).delay_ms, 0);
 	}
 	assert_false(holds(&f, "192.0.2.1", NOW) || holds(&f, "192.0.2.2", NOW));
+	end(&f);
+}
+
+/* A balancer's own connections: a ban would take it out for everybody behind it. */
+static void test_spared(void **state)
+{
+	struct authlog_entry e = { .port = 1 };
+	struct gate_attempt a = { .reason = REASON_WRONG_SECRET, .spared = true, .entry = &e };
+	char secret[16];
+	uint32_t sum;
+	struct fix f;
+
+	(void)state;
+	begin(&f, &plain);
+	assert_true(net_address(S("192.0.2.9"), a.who.address));
+	for (unsigned i = 0; i < 100; i++) {
+		snprintf(secret, sizeof secret, "s%u", i);
+		a.secret = slice_str(secret);
+		assert_int_equal(gate_decided(f.g, &a, NOW).delay_ms, 0);
+	}
+	assert_false(holds(&f, "192.0.2.9", NOW));
+	/* It is in the log all the same. */
+	assert_true(gate_write(f.g, true, NOW, &f.e));
+	rows(&f, "failed", &sum);
+	assert_int_equal(sum, 100);
 	end(&f);
 }
 
@@ -290,9 +324,10 @@ static void test_prune(void **state)
 int gate_tests(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_guesses),         cmocka_unit_test(test_no_guesses),
-		cmocka_unit_test(test_who_is_not_held), cmocka_unit_test(test_bans_outlive),
-		cmocka_unit_test(test_store_fails),     cmocka_unit_test(test_prune),
+		cmocka_unit_test(test_guesses),      cmocka_unit_test(test_no_guesses),
+		cmocka_unit_test(test_spared),       cmocka_unit_test(test_who_is_not_held),
+		cmocka_unit_test(test_bans_outlive), cmocka_unit_test(test_store_fails),
+		cmocka_unit_test(test_prune),
 	};
 
 	return cmocka_run_group_tests_name("gate", tests, NULL, NULL);

@@ -22,7 +22,7 @@ struct listener {
 	struct loop_timer rest;
 	bool started, watched; /* it should accept; its descriptor is known to the loop */
 	char path[108];        /* of a Unix socket */
-	void (*accepted)(void *arg, int fd);
+	listener_accepted *accepted;
 	void *arg;
 };
 
@@ -159,11 +159,32 @@ void listener_close(struct listener *l)
 	free(l);
 }
 
-static int accept_one(struct listener *l)
+/* Told by accept: who has left again has no name any more that one could ask for. */
+static void peer_text(const struct sockaddr_storage *from, char ret[LISTENER_PEER])
 {
-	int fd = accept4(l->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC), one = 1;
+	const struct sockaddr_in *v4 = (const struct sockaddr_in *)(const void *)from;
+	const struct sockaddr_in6 *v6 = (const struct sockaddr_in6 *)(const void *)from;
+	const char *text = NULL;
 
-	if (fd >= 0 && !l->path[0])
+	if (from->ss_family == AF_INET)
+		text = inet_ntop(AF_INET, &v4->sin_addr, ret, LISTENER_PEER);
+	else if (from->ss_family == AF_INET6) /* a zone is no part of the address */
+		text = inet_ntop(AF_INET6, &v6->sin6_addr, ret, LISTENER_PEER);
+	if (!text)
+		snprintf(ret, LISTENER_PEER, "unix");
+}
+
+static int accept_one(struct listener *l, char ret_peer[LISTENER_PEER])
+{
+	struct sockaddr_storage from = { 0 };
+	socklen_t n = sizeof from;
+	int fd = accept4(l->fd, (struct sockaddr *)&from, &n, SOCK_NONBLOCK | SOCK_CLOEXEC),
+	    one = 1;
+
+	if (fd < 0)
+		return -1;
+	peer_text(&from, ret_peer);
+	if (!l->path[0])
 		setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
 	return fd;
 }
@@ -171,9 +192,10 @@ static int accept_one(struct listener *l)
 static void on_ready(void *arg)
 {
 	struct listener *l = arg;
+	char peer[LISTENER_PEER];
 
 	for (int i = 0; i < ACCEPT_TURN && l->started; i++) {
-		int fd = accept_one(l);
+		int fd = accept_one(l, peer);
 
 		if (fd < 0) {
 			if (errno == EINTR || errno == ECONNABORTED)
@@ -186,7 +208,7 @@ static void on_ready(void *arg)
 			}
 			return;
 		}
-		l->accepted(l->arg, fd);
+		l->accepted(l->arg, fd, peer);
 	}
 }
 
@@ -202,8 +224,7 @@ static void on_rest(void *arg)
 		loop_timer_set(&l->rest, REST_MS);
 }
 
-void listener_start(struct listener *l, struct loop *loop, void (*accepted)(void *arg, int fd),
-		    void *arg)
+void listener_start(struct listener *l, struct loop *loop, listener_accepted *accepted, void *arg)
 {
 	l->accepted = accepted;
 	l->arg = arg;
@@ -214,14 +235,16 @@ void listener_start(struct listener *l, struct loop *loop, void (*accepted)(void
 
 void listener_drain(struct listener *l)
 {
+	char peer[LISTENER_PEER];
+
 	/* Who connects without end is not waited for. */
 	for (int i = 0; i < BACKLOG && l->started; i++) {
-		int fd = accept_one(l);
+		int fd = accept_one(l, peer);
 
 		if (fd < 0 && errno != EINTR && errno != ECONNABORTED)
 			return;
 		if (fd >= 0)
-			l->accepted(l->arg, fd);
+			l->accepted(l->arg, fd, peer);
 	}
 }
 

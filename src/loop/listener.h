@@ -18,11 +18,12 @@ struct listener;
 struct listener *listener_open(struct slice address, struct err *e);
 /* Stops and closes; removes a Unix socket's name. */
 void listener_close(struct listener *);
-/* accepted() owns fd, which is non-blocking. Out of descriptors or memory: it rests and tries
- * again.
- */
-void listener_start(struct listener *, struct loop *, void (*accepted)(void *arg, int fd),
-		    void *arg);
+/* It owns fd, which is non-blocking. peer: the address as text, without a zone, or "unix"; for this
+ * call. */
+#define LISTENER_PEER 64
+typedef void listener_accepted(void *arg, int fd, const char *peer);
+/* Out of descriptors or memory: it rests and tries again. */
+void listener_start(struct listener *, struct loop *, listener_accepted *, void *arg);
 void listener_stop(struct listener *);
 /* Takes who has connected already, before it is closed for good. On the loop's thread. */
 void listener_drain(struct listener *);

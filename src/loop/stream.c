@@ -395,25 +395,6 @@ bool stream_connected(int fd, struct err *e)
 	return why ? err_set(e, ERR_LATER, "connect: %s", strerror(why)) : true;
 }
 
-void stream_peer(int fd, char *ret, size_t size)
-{
-	struct sockaddr_storage from = { 0 };
-	const struct sockaddr_in *v4 = (const struct sockaddr_in *)(const void *)&from;
-	const struct sockaddr_in6 *v6 = (const struct sockaddr_in6 *)(const void *)&from;
-	socklen_t n = sizeof from;
-	const char *text = NULL;
-
-	/* Without a zone: it is no part of the address. One that has left already has none. */
-	if (getpeername(fd, (struct sockaddr *)&from, &n))
-		from.ss_family = AF_UNSPEC;
-	if (from.ss_family == AF_INET)
-		text = inet_ntop(AF_INET, &v4->sin_addr, ret, (socklen_t)size);
-	else if (from.ss_family == AF_INET6)
-		text = inet_ntop(AF_INET6, &v6->sin6_addr, ret, (socklen_t)size);
-	if (!text)
-		snprintf(ret, size, from.ss_family == AF_UNIX ? "unix" : "unknown");
-}
-
 bool stream_peer_cred(int fd, uid_t *ret_uid, pid_t *ret_pid)
 {
 	struct ucred c;

@@ -87,9 +87,6 @@ struct stream_tls stream_tls_info(const struct stream *);
 int stream_dial(struct slice address, uint16_t port, struct err *e);
 bool stream_connected(int fd, struct err *e);
 
-/* The other side's address as text without port and zone; "unix" for a local socket, "unknown" when
- * it has left already. */
-void stream_peer(int fd, char *ret, size_t size);
 /* SO_PEERCRED. */
 bool stream_peer_cred(int fd, uid_t *ret_uid, pid_t *ret_pid);
 

@@ -8,12 +8,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-static void accepted(void *arg, int fd)
+static void accepted(void *arg, int fd, const char *peer)
 {
 	struct opened *o = arg;
 
 	if (o->door)
-		smtp_in_accept(o->home, o->door, fd);
+		smtp_in_accept(o->home, o->door, fd, peer);
 	else
 		http_in_accept(o->home, o->http, fd);
 }

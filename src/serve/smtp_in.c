@@ -189,6 +189,17 @@ enum talk {
 	TALK_OVER,  /* the phase has changed */
 };
 
+/* The first n bytes are done with. They, and what the others leave behind where they stood, may
+ * hold a password. */
+static void consume(struct conn *c, size_t n, bool secret)
+{
+	size_t before = c->in.n;
+
+	buf_shift(&c->in, n);
+	if (secret && n)
+		explicit_bzero(c->in.p + c->in.n, before - c->in.n);
+}
+
 /* Steps the session as far as the bytes at hand go. */
 static enum talk talk(struct conn *c)
 {
@@ -235,10 +246,7 @@ static enum talk talk(struct conn *c)
 			break;
 		}
 	}
-	/* What was consumed may have held a password. */
-	if (!was_user && in.n < c->in.n)
-		explicit_bzero(c->in.p, c->in.n - in.n);
-	buf_shift(&c->in, c->in.n - in.n);
+	consume(c, c->in.n - in.n, !was_user);
 	return end;
 }
 
@@ -449,7 +457,7 @@ void smtp_in_timer(void *arg)
 
 	if (now < deadline(c)) {
 		if (has_spare(c)) {
-			buf_done(&c->in);
+			buf_wipe(&c->in);
 			buf_done(&c->out);
 			smtp_session_shrink(c->session);
 		}

@@ -37,8 +37,9 @@ struct smtp_in_home;
 struct smtp_in_home *smtp_in_home_new(struct home *);
 void smtp_in_home_free(struct smtp_in_home *);
 
-/* Takes over an accepted socket, or closes it with 421 when a limit is reached. */
-void smtp_in_accept(struct home *, const struct smtp_door *, int fd);
+/* Takes over an accepted socket, or closes it with 421 when a limit is reached. peer: its address
+ * as text, for this call. */
+void smtp_in_accept(struct home *, const struct smtp_door *, int fd, const char *peer);
 
 /* No new transactions: each connection says 421 4.3.2 as soon as it legally can; now: at once. */
 void smtp_in_shutdown(struct smtp_in_home *, bool now);

@@ -59,6 +59,7 @@ struct conn {
 	bool counted_account, counted_address;
 	bool trusted; /* its address has logged in well recently: it goes before strangers */
 	bool failed;  /* a login has failed here */
+	bool spared;  /* a balancer's own connection: what goes wrong there is not counted */
 	struct slice address; /* of the client, as text; in address_text */
 	struct slice via;     /* of the balancer that speaks for it, or empty; in via_text */
 	char address_text[64], via_text[64];
@@ -74,6 +75,7 @@ struct conn {
 	struct principal who;       /* once authenticated */
 	struct turn *turn;          /* waits for a worker; see smtp_in_turn.c */
 	struct login *late;         /* decided, and the answer waits; see smtp_in_auth.c */
+	struct login *asks;         /* its token's issuer is asked, or will be; the same */
 	struct tx *tx;
 	uint64_t messages;
 	size_t discarded; /* bytes, while lingering */
@@ -85,7 +87,8 @@ struct smtp_in_home {
 	struct slots conns;
 	struct conn *oldest, *newest; /* strangers */
 	size_t open;
-	size_t holding; /* connections whose TLS has its buffers */
+	uint64_t logins; /* begun, since the start */
+	size_t holding;  /* connections whose TLS has its buffers */
 	bool stopping;
 	struct turns turns;
 };
@@ -143,7 +146,7 @@ void smtp_in_leave_turns(struct conn *);
 
 void smtp_in_ask_auth(struct conn *, const struct smtp_event *);
 void smtp_in_ask_mail(struct conn *, const struct smtp_event *);
-/* The connection ends: an answer that waits is given to nobody. */
+/* The connection ends: a login that waits for its turn or its answer is forgotten. */
 void smtp_in_forget_login(struct conn *);
 
 /* -- smtp_in_tx.c -- */

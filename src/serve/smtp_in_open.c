@@ -199,6 +199,7 @@ static void take_header(struct conn *c, const struct proxy_header *h)
 	case PROXY_LOCAL: count_header("local"); break;
 	case PROXY_UNKNOWN: count_header("unknown"); break;
 	}
+	c->spared = h->kind != PROXY_CLIENT;
 	if (is_banned(s, c->door, c->address, c->via)) {
 		c->phase = PHASE_CLOSING;
 		if (!c->door->session.implicit_tls)
@@ -249,18 +250,14 @@ void smtp_in_read_proxy(struct conn *c)
 
 /* -- accepting -- */
 
-void smtp_in_accept(struct home *home, const struct smtp_door *door, int fd)
+void smtp_in_accept(struct home *home, const struct smtp_door *door, int fd, const char *address)
 {
 	struct server *s = home->server;
 	const struct conf *conf = door->generation->conf;
-	char address[64];
-	struct slice key;
+	struct slice key = slice_str(address);
 	struct conn *c;
-	bool listed;
+	bool listed = is_listed(door, key);
 
-	stream_peer(fd, address, sizeof address);
-	key = slice_str(address);
-	listed = is_listed(door, key);
 	if (!listed && is_banned(s, door, key, S(""))) {
 		say_and_close(door, fd, BANNED);
 		return;

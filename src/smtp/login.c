@@ -18,7 +18,7 @@ void auth_end(struct smtp_session *s)
 		s->input = IN_LINE;
 }
 
-static void count_failure(struct smtp_session *s, struct buf *out)
+void count_failure(struct smtp_session *s, struct buf *out)
 {
 	if (++s->logins_failed == s->cfg->auth_max)
 		close_saying(s, out, SAY_TOO_MANY_LOGINS);

@@ -145,7 +145,12 @@ static bool step_auth(struct smtp_session *s, struct call *c)
 	switch (take_line(c->in, s->cfg->auth_line_max, &line)) {
 	case LINE_MORE: return want(c, SMTP_WANT_INPUT);
 	case LINE_BARE: return abuse(s, c, SAY_BARE_LINE_END);
-	case LINE_LONG: auth_end(s); return skip_line(s, SAY_LONG_AUTH);
+	case LINE_LONG:
+		/* What it says to the error changes nothing: that login has failed, and counts. */
+		if (s->sasl->verdict == SASL_SAID_NO)
+			count_failure(s, c->out);
+		auth_end(s);
+		return s->input != IN_CLOSING && skip_line(s, SAY_LONG_AUTH);
 	case LINE_WHOLE: break;
 	}
 	return auth_response(s, c, line);

@@ -243,6 +243,30 @@ static void idle_before_the_verdict(void **state)
 	rig_done(&r);
 }
 
+/* What is said to the error is no way around the count, however long it is. */
+static void too_long_for_the_error(void **state)
+{
+	struct smtp_config cfg = all();
+	struct rig r;
+	struct buf in;
+
+	(void)state;
+	buf_init(&in, 1u << 20);
+	for (size_t i = 0; i < 3; i++) {
+		buf_add(&in, S("AUTH XOAUTH2 " X_BAD "\r\n"));
+		for (size_t k = 0; k < cfg.auth_line_max; k++)
+			buf_addc(&in, 'x');
+		buf_add(&in, S("\r\n"));
+	}
+	rig_init(&r, &cfg);
+	rig_start(&r, FROM_HELLO);
+	rig_feed(&r, buf_slice(&in), 0);
+#define LONG "500 5.5.6 Authentication exchange line is too long\r\n"
+	assert_true(slice_eq(rig_wire(&r), S(X_ERR LONG X_ERR LONG X_ERR MANY)));
+	rig_done(&r);
+	buf_done(&in);
+}
+
 /* A door that closes on the client has no exchange left to finish. */
 static void closing_says_no_last_word(void **state)
 {
@@ -273,6 +297,7 @@ int run_session_auth_tests(void)
 		cmocka_unit_test(before_the_peer_is_known),
 		cmocka_unit_test(never_in_the_clear),
 		cmocka_unit_test(idle_before_the_verdict),
+		cmocka_unit_test(too_long_for_the_error),
 		cmocka_unit_test(closing_says_no_last_word),
 	};
 

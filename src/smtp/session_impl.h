@@ -102,6 +102,8 @@ enum say login_needed(const struct smtp_session *s);
 /* login.c */
 command_fn cmd_auth, auth_response;
 void auth_end(struct smtp_session *s);
+/* A login that failed; the last one that is allowed ends the session. */
+void count_failure(struct smtp_session *s, struct buf *out);
 void answer_auth(struct smtp_session *s, const struct smtp_answer *a, struct buf *out);
 
 /* envelope.c */

@@ -243,7 +243,7 @@ static void all_say(struct slice what, const char *code)
 static void hello(void)
 {
 	for (int i = 0; i < CLIENTS; i++)
-		smtp_in_accept(&home, &generation->doors[0], i);
+		smtp_in_accept(&home, &generation->doors[0], i, "192.0.2.1");
 	all_hear("220");
 	all_say(S("EHLO client.example\r\n"), "250");
 	all_say(S("STARTTLS\r\n"), "220");

@@ -350,12 +350,6 @@ struct stream_tls stream_tls_info(const struct stream *s)
 	return (struct stream_tls){ S("TLSv1.3"), S("TLS_AES_256_GCM_SHA384"), false };
 }
 
-void stream_peer(int fd, char *ret, size_t size)
-{
-	(void)fd;
-	snprintf(ret, size, "192.0.2.1");
-}
-
 void stream_relax(struct stream *s)
 {
 	(void)s;
