@@ -42,6 +42,7 @@ static const struct {
 	[REASON_UNKNOWN_SUBJECT]       = { "unknown_subject",       AUTH_INVALID },
 	[REASON_AMBIGUOUS_SUBJECT]     = { "ambiguous_subject",     AUTH_INVALID },
 	[REASON_ISSUER_DOWN]           = { "issuer_down",           AUTH_LATER },
+	[REASON_ISSUER_BUSY]           = { "issuer_busy",           AUTH_LATER },
 	[REASON_UNKNOWN_CERTIFICATE]   = { "unknown_certificate",   AUTH_INVALID },
 	[REASON_AMBIGUOUS_CERTIFICATE] = { "ambiguous_certificate", AUTH_INVALID },
 	[REASON_MECHANISM]             = { "mechanism_not_allowed", AUTH_INVALID },

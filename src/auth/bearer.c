@@ -64,6 +64,6 @@ bool auth_by_token(struct store_handle *h, const struct auth_attempt *at, struct
 		return auth_refuse(f, REASON_TOKEN_EXPIRED, e);
 	if (!auth_admit(at, &rows, generation, ret, f, e))
 		return false;
-	auth_ends_with(ret, at->ends_ms);
+	auth_rests_on(ret, at->issuer, at->ends_ms);
 	return true;
 }

@@ -86,8 +86,9 @@ bool auth_admit(const struct auth_attempt *at, const struct auth_rows *rows, uin
 	return true;
 }
 
-void auth_ends_with(struct principal *p, uint64_t ends_ms)
+void auth_rests_on(struct principal *p, uint64_t issuer, uint64_t ends_ms)
 {
+	p->issuer = issuer;
 	p->ends_ms = ends_ms;
 	if (ends_ms && (!p->expires_ms || ends_ms < p->expires_ms))
 		p->expires_ms = ends_ms;
@@ -163,7 +164,7 @@ bool auth_recheck(struct store_handle *h, const struct principal *old, uint64_t 
 	struct auth_rows found = { 0 };
 	struct err why = { 0 };
 	enum auth_reason r;
-	uint64_t ends_ms;
+	uint64_t ends_ms = old->ends_ms, issuer = old->issuer; /* ret may be old */
 	bool ok;
 
 	*f = (struct auth_finding){ .reason = REASON_STORE_DOWN, .account = old->account };
@@ -177,13 +178,12 @@ bool auth_recheck(struct store_handle *h, const struct principal *old, uint64_t 
 	if (!store_finish(h, ok, e))
 		return auth_down(f);
 	r = found.key_there ? judge(&found, now_ms) : REASON_UNKNOWN_KEY;
-	if (r == REASON_OK && old->ends_ms && now_ms >= old->ends_ms)
+	if (r == REASON_OK && ends_ms && now_ms >= ends_ms)
 		r = REASON_TOKEN_EXPIRED;
 	if (r != REASON_OK)
 		return auth_refuse(f, r, e);
-	ends_ms = old->ends_ms; /* ret may be old */
 	f->reason = REASON_OK;
 	fill(&found.key, generation, ret);
-	auth_ends_with(ret, ends_ms);
+	auth_rests_on(ret, issuer, ends_ms);
 	return true;
 }

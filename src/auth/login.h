@@ -43,6 +43,7 @@ enum auth_reason {
 	REASON_UNKNOWN_SUBJECT,       /* the token is good, and no key is known by what it says */
 	REASON_AMBIGUOUS_SUBJECT,     /* several keys are, and none was named */
 	REASON_ISSUER_DOWN,           /* what the token is worth cannot be known now */
+	REASON_ISSUER_BUSY,           /* too many wait for an answer of the issuers */
 	REASON_UNKNOWN_CERTIFICATE,   /* no key is known by it */
 	REASON_AMBIGUOUS_CERTIFICATE, /* several keys are, and none was named */
 	REASON_MECHANISM,             /* the key is limited to others */
@@ -81,6 +82,7 @@ struct auth_attempt {
 	 * a trusted CA only; claims of a token that was found good. */
 	const struct slice *identities;
 	size_t n_identities;
+	uint64_t issuer;     /* of the token: a number by which the caller knows it again */
 	uint64_t ends_ms;    /* of the token; 0: it has no end */
 	struct slice client; /* address of the peer as text: for the record only */
 	uint64_t now_ms;     /* Unix time */
@@ -93,6 +95,7 @@ struct principal {
 	struct scopes scopes;
 	uint64_t expires_ms; /* of the key or of ends_ms, whatever is first; 0: never */
 	uint64_t ends_ms;    /* of the token it logged in with; 0: none, or without an end */
+	uint64_t issuer;     /* of that token; 0: it was none */
 	uint64_t generation; /* of the store, read before the rows were */
 };
 

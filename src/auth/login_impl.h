@@ -30,7 +30,7 @@ bool auth_admit(const struct auth_attempt *, const struct auth_rows *, uint64_t 
 		struct principal *ret, struct auth_finding *, struct err *e);
 
 /* The login ends with the token it rests on, too. */
-void auth_ends_with(struct principal *, uint64_t ends_ms);
+void auth_rests_on(struct principal *, uint64_t issuer, uint64_t ends_ms);
 
 /* The keys that a certificate or a token is known by. */
 struct auth_found {

@@ -181,6 +181,7 @@ static const struct row {
 	{ "no issuer", AUTH_BY_TOKEN, "OAUTHBEARER", "", "", "token", REASON_NO_ISSUER, { { 0 } }, REASON_NO_ISSUER, "" },
 	{ "bad, though known", AUTH_BY_TOKEN, "XOAUTH2", "", "", "token", REASON_TOKEN_SIGNATURE, { S("token:sso:sub=robot") }, REASON_TOKEN_SIGNATURE, "" },
 	{ "issuer down", AUTH_BY_TOKEN, "XOAUTH2", "", "", "token", REASON_ISSUER_DOWN, { { 0 } }, REASON_ISSUER_DOWN, "" },
+	{ "issuer busy", AUTH_BY_TOKEN, "XOAUTH2", "", "", "token", REASON_ISSUER_BUSY, { { 0 } }, REASON_ISSUER_BUSY, "" },
 	{ "token", AUTH_BY_TOKEN, "OAUTHBEARER", "", "", "token", 0, { S("token:sso:sub=robot") }, REASON_OK, GOOD },
 	{ "its second claim", AUTH_BY_TOKEN, "OAUTHBEARER", "", "", "token", 0, { S("token:sso:sub=x"), S("token:sso:client_id=shop") }, REASON_OK, GOOD },
 	{ "both claims", AUTH_BY_TOKEN, "OAUTHBEARER", "", "", "token", 0, { S("token:sso:sub=robot"), S("token:sso:client_id=shop") }, REASON_OK, GOOD },
@@ -250,10 +251,12 @@ static void test_rows(void **state)
 			fail_msg("%s: %s", rows[i].name, auth_reason_name(found.reason));
 		if (strcmp(found.key_id, rows[i].key_id) != 0)
 			fail_msg("%s: key %s", rows[i].name, found.key_id);
-		assert_int_equal(auth_answer(found.reason), ok ? AUTH_OK
-							    : found.reason == REASON_ISSUER_DOWN
-								? AUTH_LATER
-								: AUTH_INVALID);
+		assert_int_equal(auth_answer(found.reason),
+				 ok ? AUTH_OK
+				 : found.reason == REASON_ISSUER_DOWN ||
+					 found.reason == REASON_ISSUER_BUSY
+				     ? AUTH_LATER
+				     : AUTH_INVALID);
 		if (ok) {
 			assert_int_equal(p.account, f->account);
 			assert_string_equal(p.key_id, rows[i].key_id);

@@ -21,15 +21,12 @@ static bool request(const struct asking *a, struct fetch_request *r, unsigned *r
 {
 	uint64_t now = clock_mono_ms();
 
+	buf_init(ret, 0);
 	if (now >= a->until_ms)
 		return err_set(e, ERR_LATER, "no time is left");
 	r->ca_file = a->i->c->ca_file;
 	r->timeout_ms = (unsigned)(a->until_ms - now);
-	if (fetch_request(r, ret_status, ret, e))
-		return true;
-	if (e->kind == ERR_INPUT)
-		e->kind = ERR_LATER;
-	return false;
+	return fetch_request(r, ret_status, ret, e);
 }
 
 static struct json *get(const struct asking *a, struct slice url, size_t max, struct err *e)
@@ -39,8 +36,10 @@ static struct json *get(const struct asking *a, struct slice url, size_t max, st
 	unsigned status = 0;
 	struct buf body;
 
-	if (!request(a, &r, &status, &body, e))
+	if (!request(a, &r, &status, &body, e)) {
+		e->kind = ERR_LATER;
 		return NULL;
+	}
 	if (status != 200)
 		err_set(e, ERR_LATER, "%.*s: status %u", SLICE_ARG(url), status);
 	else
@@ -150,8 +149,10 @@ struct jwks *ask_keys(const struct issuer *i, struct err *e)
 	if (!find_url(&a, i->c->jwks, "jwks_uri", url, e))
 		return NULL;
 	r.path = slice_str(url);
-	if (!request(&a, &r, &status, &body, e))
+	if (!request(&a, &r, &status, &body, e)) {
+		e->kind = ERR_LATER;
 		return NULL;
+	}
 	if (status != 200)
 		err_set(e, ERR_LATER, "%s: status %u", url, status);
 	else
@@ -169,8 +170,44 @@ bool ask_introspection_url(const struct issuer *i, char ret[URL_MAX], struct err
 	return find_url(&a, i->c->introspection, "introspection_endpoint", ret, e);
 }
 
-bool ask_about(const struct issuer *i, const char *url, struct slice token, struct buf *ret,
-	       struct err *e)
+/* RFC 6749 5.2: "error" of a 400. Whether it is us that it does not know. */
+static bool knows_us(struct slice body)
+{
+	struct json *j = json_read(body, NULL);
+	struct slice error = S("");
+	bool known;
+
+	(void)json_as_text(json_get(j, "error"), &error);
+	known = !slice_eq(error, S("invalid_client")) && !slice_eq(error, S("unauthorized_client"));
+	json_free(j);
+	return known;
+}
+
+/* What a status says, and of whom (RFC 7662 2.2, 2.3). */
+static enum ask_outcome judge_status(unsigned status, const char *url, struct buf *body,
+				     struct err *e)
+{
+	if (status == 200 && body->n)
+		return ASK_ANSWERED;
+	if (status == 401 || (status == 400 && !knows_us(buf_slice(body)))) {
+		err_set(e, ERR_LATER, "%s: status %u: client_id or its secret is wrong", url,
+			status);
+		return ASK_DOWN;
+	}
+	if (status == 400) {
+		/* It does not like this token. */
+		buf_clear(body);
+		buf_add(body, S("{\"active\":false}"));
+		if (!body->failed)
+			return ASK_ANSWERED;
+	}
+	err_set(e, ERR_LATER, "%s: status %u%s", url, status,
+		status == 200 ? " and nothing behind it" : "");
+	return ASK_TROUBLE;
+}
+
+enum ask_outcome ask_about(const struct issuer *i, const char *url, struct slice token,
+			   struct buf *ret, struct err *e)
 {
 	struct asking a = begin(i);
 	struct fetch_request r = { .method = "POST",
@@ -178,31 +215,24 @@ bool ask_about(const struct issuer *i, const char *url, struct slice token, stru
 				   .form = true,
 				   .user = i->c->client_id,
 				   .password = secret(slice_str(i->secret)),
-				   .body_max = ANSWER_MAX };
+				   .body_max = ISSUER_ANSWER_MAX };
+	enum ask_outcome outcome = ASK_TROUBLE;
 	unsigned status = 0;
 	struct buf form;
-	bool ok;
 
+	buf_init(ret, 0);
 	buf_init(&form, 3 * TOKEN_MAX + 64);
 	buf_room_for(&form, 3 * TOKEN_MAX + 64);
 	buf_add(&form, S("token="));
 	fetch_add_form(&form, token);
 	buf_add(&form, S("&token_type_hint=access_token"));
 	r.body = buf_slice(&form);
-	ok =
-	    form.failed ? err_set(e, ERR_LATER, "out of memory") : request(&a, &r, &status, ret, e);
+	if (form.failed)
+		err_set(e, ERR_LATER, "out of memory");
+	else if (request(&a, &r, &status, ret, e))
+		outcome = judge_status(status, url, ret, e);
+	else if (e->kind != ERR_INPUT) /* that is an answer without end */
+		outcome = ASK_DOWN;
 	buf_wipe(&form);
-	if (ok && status == 400) {
-		/* It does not like this token, and says nothing about others: who sends such ones
-		 * must not be able to make it "down" for everybody. */
-		buf_clear(ret);
-		buf_add(ret, S("{\"active\":false}"));
-		ok = !ret->failed || err_set(e, ERR_LATER, "out of memory");
-	} else if (ok && status != 200) {
-		buf_done(ret);
-		/* 401: it does not know us. */
-		ok = err_set(e, ERR_LATER, "%s: status %u%s", url, status,
-			     status == 401 ? ": client_id or its secret is wrong" : "");
-	}
-	return ok;
+	return outcome;
 }

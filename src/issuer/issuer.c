@@ -11,8 +11,15 @@
 #include <stdlib.h>
 #include <time.h>
 
+/* Trouble is told so often. */
+#define ISSUER_TELL_MS 30000
+/* Of the workers that wait for issuers one may have so many; one that did not answer, a single one
+ * that tries again. */
+#define AT_ONCE 3
+
 struct issuers {
 	atomic_uint owners;
+	uint64_t last_id; /* given to any of theirs, or of those before them */
 	size_t n;
 	struct issuer *at[];
 };
@@ -96,6 +103,17 @@ static struct issuer *issuer_new(const struct conf *conf, const struct conf_issu
 	return NULL;
 }
 
+/* Sessions that rest on its tokens go on over a reload that changes how it is asked. */
+static void give_id(struct issuers *s, struct issuer *i, const struct issuers *before)
+{
+	for (size_t k = 0; !i->id && before && k < before->n; k++)
+		if (slice_eq(before->at[k]->c->name, i->c->name) &&
+		    slice_eq(before->at[k]->c->url, i->c->url))
+			i->id = before->at[k]->id;
+	if (!i->id)
+		i->id = ++s->last_id;
+}
+
 /* The one that is the same, as it goes on. */
 static struct issuer *from_before(const struct issuers *before, const struct issuer *now)
 {
@@ -120,6 +138,7 @@ struct issuers *issuers_new(const struct conf *conf, const struct issuers *befor
 		return NULL;
 	}
 	atomic_init(&s->owners, 1);
+	s->last_id = before ? before->last_id : 0;
 	for (; s->n < conf->n_issuers; s->n++) {
 		struct issuer *i = issuer_new(conf, &conf->issuers[s->n], e), *same;
 
@@ -130,6 +149,8 @@ struct issuers *issuers_new(const struct conf *conf, const struct issuers *befor
 		same = from_before(before, i);
 		if (same)
 			issuer_free(i);
+		else
+			give_id(s, i, before);
 		s->at[s->n] = same ? same : i;
 	}
 	return s;
@@ -155,6 +176,14 @@ size_t issuers_count(const struct issuers *s)
 	return s->n;
 }
 
+bool issuers_have(const struct issuers *s, uint64_t id)
+{
+	for (size_t i = 0; i < s->n; i++)
+		if (s->at[i]->id == id)
+			return true;
+	return false;
+}
+
 /* -- asking: one thread at a time for what all wait for -- */
 
 /* With the lock held. Says it once, and once when it is over. */
@@ -169,6 +198,18 @@ static void note(struct issuer *i, bool up, const struct err *e)
 	else
 		log_event(LOG_ISSUER, F_STR("issuer", i->c->name), F_CSTR("state", "down"),
 			  F_CSTR("reason", e->text));
+}
+
+/* With the lock held. It answers, but not about a token: told now and then, for the operator. */
+static void note_trouble(struct issuer *i, const struct err *e)
+{
+	uint64_t now = clock_mono_ms();
+
+	if (i->told_ms && now - i->told_ms < ISSUER_TELL_MS)
+		return;
+	i->told_ms = now;
+	log_event(LOG_ISSUER, F_STR("issuer", i->c->name), F_CSTR("state", "trouble"),
+		  F_CSTR("reason", e->text));
 }
 
 static bool is_down(const struct issuer *i)
@@ -229,7 +270,7 @@ static bool may_force(const struct issuer *i)
 }
 
 /* Keys to judge by. since_ms: they have to be newer; 0: fresh will do. ISSUER_GOOD: *ret. */
-static enum issuer_says keys_of(struct issuer *i, uint64_t since_ms, bool may_ask,
+static enum issuer_says keys_of(struct issuer *i, uint64_t since_ms, const struct issuer *may_ask,
 				struct key_set **ret, uint64_t *ret_ms)
 {
 	enum issuer_says says = ISSUER_GOOD;
@@ -241,7 +282,7 @@ static enum issuer_says keys_of(struct issuer *i, uint64_t since_ms, bool may_as
 		*ret = fresh_keys(i);
 	if (!*ret && is_down(i)) {
 		says = ISSUER_DOWN;
-	} else if (!*ret && !may_ask) {
+	} else if (!*ret && may_ask != i) {
 		says = ISSUER_ASK;
 	} else if (!*ret) {
 		if (renew_keys(i, since_ms ? since_ms : i->keys_ms, &e))
@@ -257,8 +298,8 @@ static enum issuer_says keys_of(struct issuer *i, uint64_t since_ms, bool may_as
 	return says;
 }
 
-static enum issuer_says judge_jwt(struct issuer *i, struct token *t, uint64_t now_ms, bool may_ask,
-				  enum token_fault *ret_fault)
+static enum issuer_says judge_jwt(struct issuer *i, struct token *t, uint64_t now_ms,
+				  const struct issuer *may_ask, enum token_fault *ret_fault)
 {
 	struct key_set *keys;
 	enum issuer_says says;
@@ -305,46 +346,55 @@ static bool know_url(struct issuer *i, struct err *e)
 	return true;
 }
 
-/* With the lock held, which is let go of meanwhile. */
+/* With the lock held, which is let go of meanwhile. True: *ret is what it says; empty: it has no
+ * verdict. */
 static bool answer_of(struct issuer *i, struct slice token, struct buf *ret, struct err *e)
 {
+	enum ask_outcome outcome = know_url(i, e) ? ASK_ANSWERED : ASK_DOWN;
+	uint64_t now;
 	char url[URL_MAX];
-	bool ok = know_url(i, e);
 
-	if (ok) {
+	if (outcome == ASK_ANSWERED) {
 		memcpy(url, i->introspection, sizeof url);
 		pthread_mutex_unlock(&i->lock);
-		ok = ask_about(i, url, token, ret, e);
+		outcome = ask_about(i, url, token, ret, e);
 		pthread_mutex_lock(&i->lock);
 	}
-	if (ok)
-		answers_put(i->answers, token, buf_slice(ret), clock_mono_ms() + ISSUER_ANSWER_MS);
-	note(i, ok, e);
-	return ok;
+	now = clock_mono_ms();
+	note(i, outcome != ASK_DOWN, e);
+	if (outcome == ASK_ANSWERED) {
+		answers_put(i->answers, token, buf_slice(ret), now + ISSUER_ANSWER_MS);
+	} else if (outcome == ASK_TROUBLE) {
+		note_trouble(i, e);
+		buf_clear(ret);
+		answers_put(i->answers, token, S(""), now + ISSUER_DOWN_MS);
+	}
+	return outcome != ASK_DOWN;
 }
 
 static enum issuer_says judge_opaque(struct issuer *i, struct slice text, uint64_t now_ms,
-				     bool may_ask, enum token_fault *ret_fault, struct token **ret)
+				     const struct issuer *may_ask, enum token_fault *ret_fault,
+				     struct token **ret)
 {
 	enum issuer_says says = ISSUER_GOOD;
 	struct err e = { 0 };
 	struct buf body;
 
-	buf_init(&body, ANSWER_MAX);
+	buf_init(&body, ISSUER_ANSWER_MAX);
 	pthread_mutex_lock(&i->lock);
 	if (!answers_get(i->answers, text, clock_mono_ms(), &body)) {
-		if (is_down(i)) {
+		buf_done(&body);
+		if (is_down(i))
 			says = ISSUER_DOWN;
-		} else if (!may_ask) {
+		else if (may_ask != i)
 			says = ISSUER_ASK;
-		} else {
-			buf_done(&body);
-			if (!answer_of(i, text, &body, &e))
-				says = ISSUER_DOWN;
-		}
+		else if (!answer_of(i, text, &body, &e))
+			says = ISSUER_DOWN;
 	}
 	pthread_mutex_unlock(&i->lock);
-	if (says == ISSUER_GOOD) {
+	if (says == ISSUER_GOOD && !body.n) {
+		says = ISSUER_DOWN;
+	} else if (says == ISSUER_GOOD) {
 		*ret_fault = token_answer(buf_slice(&body), &i->rules, now_ms, ret);
 		says = *ret_fault == TOKEN_GOOD ? ISSUER_GOOD : ISSUER_BAD;
 	}
@@ -362,10 +412,27 @@ static struct issuer *named(const struct issuers *s, struct slice url)
 	return NULL;
 }
 
+/* Who is to be asked, and by how many at the same time: keys are what all wait for. */
+static enum issuer_says asks(struct issuer *i, struct issuer_verdict *ret)
+{
+	ret->ask = i;
+	pthread_mutex_lock(&i->lock);
+	ret->at_once = is_jwt(i) || i->was_down ? 1 : AT_ONCE;
+	pthread_mutex_unlock(&i->lock);
+	return ISSUER_ASK;
+}
+
+static enum issuer_says good(const struct issuer *i, struct issuer_verdict *ret)
+{
+	ret->issuer = i->c;
+	ret->id = i->id;
+	return ISSUER_GOOD;
+}
+
 /* It names nobody: each that knows opaque ones is asked. What one does not know is not bad before
  * all have said so. */
 static enum issuer_says ask_each(struct issuers *s, struct slice text, uint64_t now_ms,
-				 bool may_ask, struct issuer_verdict *ret)
+				 const struct issuer *may_ask, struct issuer_verdict *ret)
 {
 	enum issuer_says all = ISSUER_BAD;
 
@@ -378,9 +445,9 @@ static enum issuer_says ask_each(struct issuers *s, struct slice text, uint64_t 
 			continue;
 		says = judge_opaque(i, text, now_ms, may_ask, &ret->fault, &ret->token);
 		if (says == ISSUER_GOOD)
-			ret->issuer = i->c;
-		if (says == ISSUER_GOOD || says == ISSUER_ASK)
-			return says;
+			return good(i, ret);
+		if (says == ISSUER_ASK)
+			return asks(i, ret);
 		/* One that knows it and does not like it has decided. */
 		if (says == ISSUER_BAD && ret->fault != TOKEN_INACTIVE)
 			return says;
@@ -390,8 +457,8 @@ static enum issuer_says ask_each(struct issuers *s, struct slice text, uint64_t 
 	return all;
 }
 
-enum issuer_says issuers_judge(struct issuers *s, struct slice text, uint64_t now_ms, bool may_ask,
-			       struct issuer_verdict *ret)
+enum issuer_says issuers_judge(struct issuers *s, struct slice text, uint64_t now_ms,
+			       const struct issuer *may_ask, struct issuer_verdict *ret)
 {
 	struct token *t = NULL;
 	enum issuer_says says;
@@ -424,8 +491,8 @@ enum issuer_says issuers_judge(struct issuers *s, struct slice text, uint64_t no
 		says = judge_opaque(i, text, now_ms, may_ask, &ret->fault, &ret->token);
 	}
 	if (says == ISSUER_GOOD)
-		ret->issuer = i->c;
-	return says;
+		return good(i, ret);
+	return says == ISSUER_ASK ? asks(i, ret) : says;
 }
 
 void issuers_warm(struct issuers *s)
@@ -435,7 +502,7 @@ void issuers_warm(struct issuers *s)
 		struct key_set *keys;
 		uint64_t of_ms;
 
-		if (is_jwt(i) && keys_of(i, 0, true, &keys, &of_ms) == ISSUER_GOOD)
+		if (is_jwt(i) && keys_of(i, 0, i, &keys, &of_ms) == ISSUER_GOOD)
 			set_free(keys);
 	}
 }
@@ -456,8 +523,9 @@ bool issuers_check(struct issuers *s, size_t k, size_t *ret_keys, struct err *e)
 		return keys;
 	}
 	/* A token that nobody has: whether it may be asked shows in the answer. */
-	ok = ask_introspection_url(i, url, e) && ask_about(i, url, S("signet-doctor"), &body, e);
-	if (ok)
-		buf_done(&body);
+	if (!ask_introspection_url(i, url, e))
+		return false;
+	ok = ask_about(i, url, S("signet-doctor"), &body, e) == ASK_ANSWERED;
+	buf_done(&body);
 	return ok;
 }

@@ -16,7 +16,6 @@
 #define URL_MAX      2048
 #define METADATA_MAX (256u << 10)
 #define KEYS_MAX     (1u << 20)
-#define ANSWER_MAX   (64u << 10)
 
 /* -- answers.c -- */
 
@@ -24,7 +23,7 @@ struct answers;
 
 struct answers *answers_new(void);
 void answers_free(struct answers *); /* NULL is fine; wipes */
-/* Appends what was said. now_ms: monotonic. */
+/* Appends what was said; nothing: it had no verdict. now_ms: monotonic. */
 bool answers_get(struct answers *, struct slice token, uint64_t now_ms, struct buf *out);
 void answers_put(struct answers *, struct slice token, struct slice body, uint64_t until_ms);
 
@@ -38,6 +37,7 @@ struct key_set {
 
 struct issuer {
 	atomic_uint owners;
+	uint64_t id;
 	const struct conf *conf; /* held */
 	const struct conf_issuer *c;
 	struct token_rules rules;
@@ -46,7 +46,8 @@ struct issuer {
 	pthread_mutex_t lock; /* for all below */
 	pthread_cond_t asked;
 	bool asking;
-	bool was_down; /* said in the log */
+	bool was_down;    /* said in the log */
+	uint64_t told_ms; /* when the log was told of trouble with a token; 0: never */
 	struct key_set *keys;
 	uint64_t keys_ms;            /* when they were fetched */
 	uint64_t forced_ms;          /* when that was last done for the sake of a kid; 0: never */
@@ -65,8 +66,15 @@ struct jwks *ask_keys(const struct issuer *, struct err *e);
 const char *ask_check_url(struct slice issuer, struct slice url);
 /* Where to ask about tokens. */
 bool ask_introspection_url(const struct issuer *, char ret[URL_MAX], struct err *e);
-/* *ret is made: buf_done(). */
-bool ask_about(const struct issuer *, const char *url, struct slice token, struct buf *ret,
-	       struct err *e);
+
+enum ask_outcome {
+	ASK_ANSWERED, /* *ret, not empty */
+	ASK_TROUBLE,  /* it answers, with no verdict: that may be for this token's sake alone */
+	ASK_DOWN,     /* it does not, or does not know us, whatever the token */
+};
+
+/* *ret is made, whatever comes of it: buf_done(). */
+enum ask_outcome ask_about(const struct issuer *, const char *url, struct slice token,
+			   struct buf *ret, struct err *e);
 
 #endif

@@ -60,12 +60,27 @@ static bool whole(const char *got)
 	return end && strlen(end + 4) >= (length ? strtoul(length + 16, NULL, 10) : 0);
 }
 
-/* "400": that status; empty: 404. */
+/* "503" and something: that status; empty: 404. */
 static const char *status_of(const struct page *p)
 {
-	return !p || !p->answer[0]        ? "404 Not Found"
-	       : strcmp(p->answer, "400") ? "200 OK"
-					  : "400 Bad Request";
+	static char status[8];
+
+	if (!p || !p->answer[0])
+		return "404 Not Found";
+	if (p->answer[0] < '1' || p->answer[0] > '5')
+		return "200 OK";
+	snprintf(status, sizeof status, "%.3s Is", p->answer);
+	return status;
+}
+
+/* Behind a status, or all of it; "endless" is longer than anything that is read. */
+static const char *body_of(const struct page *p)
+{
+	static char endless[2 * ISSUER_ANSWER_MAX];
+
+	if (!strcmp(p->answer, "endless"))
+		return memset(endless, ' ', sizeof endless - 1);
+	return p->answer[0] >= '1' && p->answer[0] <= '5' ? p->answer + 3 : p->answer;
 }
 
 static void answer(struct server *s, int fd)
@@ -91,10 +106,10 @@ static void answer(struct server *s, int fd)
 	}
 	snprintf(head, sizeof head,
 		 "HTTP/1.1 %s\r\nConnection: close\r\nContent-Length: %zu\r\n\r\n", status_of(p),
-		 p ? strlen(p->answer) : 0);
+		 p ? strlen(body_of(p)) : 0);
 	send(fd, head, strlen(head), MSG_NOSIGNAL);
 	if (p)
-		send(fd, p->answer, strlen(p->answer), MSG_NOSIGNAL);
+		send(fd, body_of(p), strlen(body_of(p)), MSG_NOSIGNAL);
 }
 
 static void *serve(void *arg)
@@ -280,8 +295,14 @@ static enum issuer_says judge(struct fixture *f, struct slice text, bool may_ask
 			      enum token_fault *fault)
 {
 	struct issuer_verdict v;
-	enum issuer_says says = issuers_judge(f->issuers, text, NOW, may_ask, &v);
+	enum issuer_says says = issuers_judge(f->issuers, text, NOW, NULL, &v);
 	struct slice sub;
+
+	for (size_t k = 0; says == ISSUER_ASK && may_ask; k++) {
+		assert_in_range(k, 0, issuers_count(f->issuers));
+		assert_in_range(v.at_once, 1, 3);
+		says = issuers_judge(f->issuers, text, NOW, v.ask, &v);
+	}
 
 	if (says == ISSUER_GOOD) {
 		assert_true(slice_eq(v.issuer->name, S("sso")));
@@ -557,15 +578,122 @@ static void opaque(void **state)
 	page(&f.server, "/ask", "<html>");
 	assert_int_equal(judge(&f, S("page"), true, &fault), ISSUER_BAD);
 	/* It cannot read one: that one is bad, and the issuer is not down. */
-	page(&f.server, "/ask", "400");
+	page(&f.server, "/ask", "400{\"error\":\"invalid_request\"}");
 	assert_int_equal(judge(&f, S("odd"), true, &fault), ISSUER_BAD);
 	assert_int_equal(fault, TOKEN_INACTIVE);
 	assert_int_equal(judge(&f, S("unheard"), false, NULL), ISSUER_ASK);
-	page(&f.server, "/ask", "%s", "");
+	page(&f.server, "/ask", "hang");
 	assert_int_equal(judge(&f, S("down"), true, NULL), ISSUER_DOWN);
 	assert_int_equal(judge(&f, S("more"), false, NULL), ISSUER_DOWN);
 	/* What is held is good meanwhile. */
 	assert_int_equal(judge(&f, S("tok+en/1="), false, NULL), ISSUER_GOOD);
+	tear_down(&f);
+}
+
+/* What an answer without a verdict says, and of whom. */
+static void no_verdict(void **state)
+{
+	static const struct {
+		const char *answer;
+		bool down; /* for everybody */
+	} rows[] = {
+		{ "", false }, /* 404 */
+		{ "403", false },
+		{ "413", false },
+		{ "429slow down", false },
+		{ "500<html>", false },
+		{ "503", false },
+		{ "302", false },
+		{ "200", false }, /* nothing */
+		{ "endless", false },
+		{ "401", true },
+		{ "400{\"error\":\"invalid_client\"}", true },
+		{ "400{\"error\":\"unauthorized_client\"}", true },
+		{ "hang", true },
+	};
+
+	for (size_t k = 0; k < LEN(rows); k++) {
+		struct issuer_verdict v;
+		struct fixture f;
+		struct page *ask;
+
+		set_up(&f, "opaque", OPAQUE);
+		publish(&f, "k1");
+		ask = page(&f.server, "/ask", "%s", rows[k].answer);
+		assert_int_equal(judge(&f, S("bad"), true, NULL), ISSUER_DOWN);
+		/* It is not asked about again at once, whatever else. */
+		assert_int_equal(judge(&f, S("bad"), true, NULL), ISSUER_DOWN);
+		assert_int_equal(ask->asked, 1);
+		page(&f.server, "/ask", ACTIVE, "");
+		assert_int_equal(judge(&f, S("good"), true, NULL),
+				 rows[k].down ? ISSUER_DOWN : ISSUER_GOOD);
+		assert_int_equal(issuers_judge(f.issuers, S("next"), NOW, NULL, &v),
+				 rows[k].down ? ISSUER_DOWN : ISSUER_ASK);
+		tear_down(&f);
+	}
+}
+
+/* Two that know opaque tokens: each is asked with leave of its own, and the second one's word
+ * counts when the first has none. */
+static void one_after_the_other(void **state)
+{
+	const struct issuer *first;
+	struct issuer_verdict v;
+	struct fixture f;
+	struct page *ask;
+	char text[1024];
+	struct err e = { 0 };
+
+	set_up(&f, "opaque", OPAQUE);
+	ask = page(&f.server, "/ask", ACTIVE, "");
+	page(&f.server, "/none", "503");
+	snprintf(text, sizeof text,
+		 "issuer none { url = \"http://127.0.0.1:%u/n\" kind = opaque audience = mail "
+		 "introspection = \"http://127.0.0.1:%u/none\" " OPAQUE " }\n"
+		 "issuer sso { url = \"%s\" kind = opaque audience = mail "
+		 "introspection = \"http://127.0.0.1:%u/ask\" " OPAQUE " }\n",
+		 f.server.port, f.server.port, f.url, f.server.port);
+	issuers_free(f.issuers);
+	f.issuers = configure(&f, text, NULL, &e);
+	if (!f.issuers)
+		fail_msg("%s", e.text);
+	assert_int_equal(issuers_judge(f.issuers, S("t"), NOW, NULL, &v), ISSUER_ASK);
+	first = v.ask;
+	assert_int_equal(issuers_judge(f.issuers, S("t"), NOW, first, &v), ISSUER_ASK);
+	assert_ptr_not_equal(v.ask, first);
+	assert_int_equal(ask->asked, 0);
+	assert_int_equal(judge(&f, S("t"), true, NULL), ISSUER_GOOD);
+	assert_int_equal(ask->asked, 1);
+	/* The second does not know it: the first might have. */
+	page(&f.server, "/ask", "{\"active\":false}");
+	assert_int_equal(judge(&f, S("u"), true, NULL), ISSUER_DOWN);
+	tear_down(&f);
+}
+
+/* How many may ask at once: one for keys, which all wait for; one of an issuer that is tried again.
+ */
+static void how_many_at_once(void **state)
+{
+	struct issuer_verdict v;
+	struct fixture f;
+	struct buf t;
+
+	set_up(&f, "jwt", "");
+	publish(&f, "k1");
+	sign(&t, "k1", f.url);
+	assert_int_equal(issuers_judge(f.issuers, buf_slice(&t), NOW, NULL, &v), ISSUER_ASK);
+	assert_int_equal(v.at_once, 1);
+	buf_done(&t);
+	tear_down(&f);
+	set_up(&f, "opaque", OPAQUE);
+	publish(&f, "k1");
+	page(&f.server, "/ask", "401");
+	assert_int_equal(issuers_judge(f.issuers, S("t"), NOW, NULL, &v), ISSUER_ASK);
+	assert_int_equal(v.at_once, 3);
+	assert_int_equal(judge(&f, S("t"), true, NULL), ISSUER_DOWN);
+	((struct issuer *)(uintptr_t)v.ask)->down_ms = 0; /* that time has passed */
+	assert_int_equal(issuers_judge(f.issuers, S("t"), NOW, NULL, &v), ISSUER_ASK);
+	assert_int_equal(v.at_once, 1);
 	tear_down(&f);
 }
 
@@ -598,12 +726,17 @@ static void a_reload_keeps_what_is_the_same(void **state)
 	struct issuers *now;
 	struct page *keys;
 	char text[512];
+	struct issuer_verdict v;
+	uint64_t id;
 	struct buf t;
 
 	set_up(&f, "jwt", "");
 	keys = publish(&f, "k1");
 	sign(&t, "k1", f.url);
 	assert_int_equal(judge(&f, buf_slice(&t), true, NULL), ISSUER_GOOD);
+	assert_int_equal(issuers_judge(f.issuers, buf_slice(&t), NOW, NULL, &v), ISSUER_GOOD);
+	id = v.id;
+	token_free(v.token);
 	snprintf(text, sizeof text, "issuer sso { url = \"%s\" audience = mail timeout = 400ms }\n",
 		 f.url);
 	now = configure(&f, text, f.issuers, NULL);
@@ -619,6 +752,14 @@ static void a_reload_keeps_what_is_the_same(void **state)
 	f.issuers = now;
 	assert_int_equal(judge(&f, buf_slice(&t), false, NULL), ISSUER_ASK);
 	assert_int_equal(keys->asked, 1);
+	/* Who has logged in by a token of it is still known. */
+	assert_true(issuers_have(now, id));
+	snprintf(text, sizeof text, "issuer other { url = \"%s\" audience = mail }\n", f.url);
+	now = configure(&f, text, f.issuers, NULL);
+	assert_non_null(now);
+	issuers_free(f.issuers);
+	f.issuers = now;
+	assert_false(issuers_have(now, id));
 	buf_done(&t);
 	tear_down(&f);
 }
@@ -642,7 +783,7 @@ static void secrets_of_others(void **state)
 static void answers_are_bounded(void **state)
 {
 	struct answers *a = answers_new();
-	static char big[ANSWER_MAX];
+	static char big[ISSUER_ANSWER_MAX];
 	struct buf out;
 	char token[16];
 
@@ -651,7 +792,7 @@ static void answers_are_bounded(void **state)
 		snprintf(token, sizeof token, "t%u", i);
 		answers_put(a, slice_str(token), S("x"), 100);
 	}
-	buf_init(&out, ANSWER_MAX);
+	buf_init(&out, ISSUER_ANSWER_MAX);
 	assert_false(answers_get(a, S("t9"), 0, &out));
 	assert_true(answers_get(a, S("t10"), 99, &out));
 	assert_false(answers_get(a, S("t10"), 100, &out));
@@ -686,6 +827,9 @@ int main(void)
 		cmocka_unit_test(openid_discovery),
 		cmocka_unit_test(whose_it_is),
 		cmocka_unit_test(opaque),
+		cmocka_unit_test(no_verdict),
+		cmocka_unit_test(one_after_the_other),
+		cmocka_unit_test(how_many_at_once),
 		cmocka_unit_test(opaque_hears_nothing_of_others),
 		cmocka_unit_test(a_reload_keeps_what_is_the_same),
 		cmocka_unit_test(secrets_of_others),

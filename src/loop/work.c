@@ -86,7 +86,7 @@ static void come_back(struct loop_task *t)
 	j->done(j);
 }
 
-static void send_back(struct job *j)
+void job_return(struct job *j)
 {
 	j->back.run = come_back;
 	loop_post(j->home, &j->back);
@@ -163,7 +163,7 @@ static void *lane_main(void *arg)
 		q->n--;
 		pthread_mutex_unlock(&q->lock);
 		j->run(j, w->ctx);
-		send_back(j);
+		job_return(j);
 		pthread_mutex_lock(&q->lock);
 	}
 	pthread_mutex_unlock(&q->lock);

@@ -16,6 +16,9 @@ struct job {
 	struct job *next;
 };
 
+/* Sends it back to its home as it is: done() is called there. Any thread. */
+void job_return(struct job *);
+
 /* A lane: some threads, one bounded queue. */
 struct lane;
 

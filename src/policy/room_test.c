@@ -2,5 +2,5 @@
 
 int main(void)
 {
-	return retry_tests() + guard_tests() + limiter_tests() + bans_tests();
+	return retry_tests() + guard_tests() + limiter_tests() + bans_tests() + fair_tests();
 }

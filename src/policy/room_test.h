@@ -6,5 +6,6 @@ int retry_tests(void);
 int guard_tests(void);
 int limiter_tests(void);
 int bans_tests(void);
+int fair_tests(void);
 
 #endif

@@ -67,7 +67,8 @@ struct server {
 	struct lane *files;   /* body files, queued messages, the capture Maildir */
 	struct lane *names;   /* name service: may hang without harm to the others */
 	struct lane *issuers; /* tokens whose issuer is asked: it may hang; context: store_handle */
-	struct lane *watch;   /* scrapes and health: work even when everything else hangs */
+	struct token_turns *token_turns; /* who uses that lane next */
+	struct lane *watch;      /* scrapes and health: work even when everything else hangs */
 	struct batch *committer; /* jobs: struct commit */
 
 	struct deliver *deliver; /* belongs to home 0 */

@@ -12,6 +12,7 @@
 #include "serve/health.h"
 #include "serve/reload.h"
 #include "serve/running.h"
+#include "serve/token_turn.h"
 #include "serve/validation.h"
 
 #include <signal.h>
@@ -149,6 +150,7 @@ void close_all(struct running *r)
 		listener_close(o->listener);
 	lane_free(s->names);
 	lane_free(s->issuers);
+	token_turns_free(s->token_turns);
 	lane_free(s->watch);
 	lane_free(s->work);
 	batch_free(s->committer);

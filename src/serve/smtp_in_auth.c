@@ -9,6 +9,7 @@
 #include "serve/generation.h"
 #include "serve/smtp_in_impl.h"
 #include "serve/token.h"
+#include "serve/token_turn.h"
 
 #include <stdlib.h>
 
@@ -70,6 +71,18 @@ static void answer_auth(struct conn *c, uint32_t question, enum auth_answer a, b
 	buf_done(&text);
 }
 
+/* It may not send any more, or nobody can say. */
+static void withdraw(struct conn *c, uint32_t question, enum auth_reason why)
+{
+	enum auth_answer a = auth_answer(why);
+
+	metrics_add(M_WITHDRAWN, metrics_word(LABEL_LOGIN, slice_str(auth_reason_name(why))), 0, 1);
+	log_event(LOG_AUTHENTICATION, F_STR("client", c->address), F_SOME("via", c->via),
+		  F_CSTR("key", c->who.key_id), F_U64("account", c->who.account),
+		  F_CSTR("result", "withdrawn"), F_CSTR("reason", auth_reason_name(why)));
+	answer_auth(c, question, a, a != AUTH_LATER);
+}
+
 static void recheck_done(struct job *job)
 {
 	struct recheck *r = (struct recheck *)(void *)job;
@@ -78,21 +91,11 @@ static void recheck_done(struct job *job)
 	if (c && r->ok) {
 		c->who = r->now;
 		mail_yes(c, r->question, &r->path, &r->params);
-		smtp_in_pump(c);
 	} else if (c) {
-		enum auth_answer a = auth_answer(r->finding.reason);
-
-		metrics_add(
-		    M_WITHDRAWN,
-		    metrics_word(LABEL_LOGIN, slice_str(auth_reason_name(r->finding.reason))), 0,
-		    1);
-		log_event(LOG_AUTHENTICATION, F_STR("client", c->address), F_SOME("via", c->via),
-			  F_CSTR("key", r->who.key_id), F_U64("account", r->who.account),
-			  F_CSTR("result", "withdrawn"),
-			  F_CSTR("reason", auth_reason_name(r->finding.reason)));
-		answer_auth(c, r->question, a, a != AUTH_LATER);
-		smtp_in_pump(c);
+		withdraw(c, r->question, r->finding.reason);
 	}
+	if (c)
+		smtp_in_pump(c);
 	free(r);
 }
 
@@ -104,6 +107,11 @@ void smtp_in_ask_mail(struct conn *c, const struct smtp_event *ev)
 	if (smtp_in_closed(s)) {
 		smtp_in_answer(c, ev->question, 451, "4.3.0",
 			       S("Cannot store messages now, try again later"));
+		return;
+	}
+	/* Taken out of the configuration, it vouches for nobody any more. */
+	if (c->who.issuer && !issuers_have(c->home->now->issuers, c->who.issuer)) {
+		withdraw(c, ev->question, REASON_TOKEN_ISSUER);
 		return;
 	}
 	if (!auth_stale(&c->who, store_generation(s->store), clock_wall_ms())) {
@@ -141,10 +149,12 @@ struct login {
 	struct slice identities[IDENTITIES_MAX];
 	struct token_case token; /* AUTH_BY_TOKEN */
 	bool asks;               /* its issuer has to be asked */
+	uint64_t serial[2];      /* no other login of this process has it */
 	bool ok;
 	struct principal who;
 	struct auth_finding finding;
 	struct turn turn;
+	struct token_turn asking;
 	struct conn *of; /* while its answer waits */
 	struct loop_timer late;
 	size_t size; /* of all */
@@ -165,6 +175,7 @@ static void login_run(struct job *job, void *store)
 		a->fault = l->token.fault;
 		a->identities = l->token.identities;
 		a->n_identities = l->token.n_identities;
+		a->issuer = l->token.issuer;
 		a->ends_ms = l->token.ends_ms;
 	}
 	l->ok = auth_login(store, a, &l->who, &l->finding, NULL);
@@ -246,7 +257,7 @@ static struct slice tried(const struct login *l)
 	case AUTH_BY_PROOF:
 	case AUTH_BY_CRAM_MD5: break;
 	}
-	return slice(&l->attempt.now_ms, sizeof l->attempt.now_ms);
+	return slice(l->serial, sizeof l->serial);
 }
 
 static uint64_t delay_of(struct conn *c, const struct login *l)
@@ -261,6 +272,7 @@ static uint64_t delay_of(struct conn *c, const struct login *l)
 	struct gate_attempt g = { .who.identity = a->username,
 				  .secret = tried(l),
 				  .reason = l->finding.reason,
+				  .spared = c->spared,
 				  .entry = &e };
 	struct gate_verdict v;
 
@@ -310,24 +322,43 @@ static bool judged(struct conn *c, struct login *l)
 
 void smtp_in_forget_login(struct conn *c)
 {
-	struct login *l = c->late;
+	struct login *l = c->asks;
 
-	if (!l)
-		return;
+	/* What a worker has comes back, and is freed then. */
+	c->asks = NULL;
+	if (l && token_turn_leave(c->home->server->token_turns, &l->asking))
+		login_free(l);
+	l = c->late;
 	c->late = NULL;
-	loop_timer_cancel(&l->late);
-	login_free(l);
+	if (l) {
+		loop_timer_cancel(&l->late);
+		login_free(l);
+	}
 }
 
-/* Once more where it may wait for the issuer. True: it is on its way. */
-static bool asked(struct login *l)
+/* Who waits together: an address, or a /64 (what one customer has, RFC 6177). */
+static void source_of(struct slice client, unsigned char ret[16])
 {
+	static const unsigned char v4[12] = { [10] = 0xff, 0xff };
+
+	memset(ret, 0, 16);
+	if (net_address(client, ret) && memcmp(ret, v4, sizeof v4))
+		memset(ret + 8, 0, 8);
+}
+
+/* Once more where it may wait for the issuer, when it is its turn. */
+static void ask_issuer(struct conn *c, struct login *l)
+{
+	struct fair_item *i = &l->asking.item;
+
 	l->asks = false;
-	l->token.may_ask = true;
-	if (lane_post(l->home->server->issuers, &l->job))
-		return true;
-	l->finding.reason = REASON_ISSUER_DOWN;
-	return false;
+	l->finding.reason = REASON_ISSUER_BUSY; /* if there is no room */
+	source_of(c->address, i->source);
+	i->target = l->token.ask;
+	i->target_max = l->token.at_once;
+	i->rank = c->trusted ? 0 : c->failed ? 2 : 1;
+	c->asks = l;
+	token_turn_post(l->home->server->token_turns, &l->asking, &l->job);
 }
 
 static void login_done(struct job *job)
@@ -336,8 +367,14 @@ static void login_done(struct job *job)
 	struct conn *c = smtp_in_conn(l->home, l->conn);
 
 	smtp_in_turn_over(l->home, &l->turn);
-	if (c && l->asks && asked(l))
+	if (c)
+		c->asks = NULL;
+	if (l->attempt.by == AUTH_BY_TOKEN)
+		token_turn_over(l->home->server->token_turns, &l->asking);
+	if (c && l->asks) {
+		ask_issuer(c, l);
 		return;
+	}
 	if (l->ok)
 		auth_known_put(l->home->logins, &l->attempt, &l->who);
 	if (!c) {
@@ -408,6 +445,8 @@ static struct login *login_new(struct conn *c, const struct smtp_event *ev, stru
 
 	if (!l)
 		return NULL;
+	l->serial[0] = c->home->index;
+	l->serial[1] = c->home->smtp_in->logins++;
 	a = &l->attempt;
 	l->size = size;
 	l->job = (struct job){ .run = login_run, .done = login_done, .home = c->home->loop };

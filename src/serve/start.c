@@ -15,6 +15,7 @@
 #include "serve/reload.h"
 #include "serve/running.h"
 #include "serve/token.h"
+#include "serve/token_turn.h"
 #include "serve/validation.h"
 #include "serve/watch.h"
 
@@ -28,11 +29,10 @@
 #define WORKERS      2
 #define FILE_WORKERS 4
 #define NAME_WORKERS 2
-/* An issuer that hangs holds one each for its timeout; beyond the queue the client hears 454. */
-#define ISSUER_WORKERS 4
-#define ISSUER_QUEUE   256
-#define QUEUE_MAX      65536
-#define SENDER_CACHE   4096
+/* Who waits does so in serve/token_turn.c: here is room for those under way, and keys' warmth. */
+#define ISSUER_QUEUE 64
+#define QUEUE_MAX    65536
+#define SENDER_CACHE 4096
 /* Logins a loop remembers: a power of two. */
 #define KNOWN_LOGINS 1024
 
@@ -162,14 +162,17 @@ static bool make_lanes(struct server *s, struct err *e)
 	struct lane_conf names = { .name = "names",
 				   .threads = NAME_WORKERS,
 				   .queue_max = QUEUE_MAX };
-	struct lane_conf issuers = { "issuers", ISSUER_WORKERS, ISSUER_QUEUE,
-				     attach,    detach,         s->store };
+	struct lane_conf issuers = { "issuers", TOKEN_WORKERS, ISSUER_QUEUE,
+				     attach,    detach,        s->store };
 
 	s->work = lane_new(&work, e);
 	s->files = s->work ? lane_new(&files, e) : NULL;
 	s->names = s->files ? lane_new(&names, e) : NULL;
 	s->issuers = s->names ? lane_new(&issuers, e) : NULL;
-	s->watch = s->issuers ? lane_new(&watch, e) : NULL;
+	s->token_turns = s->issuers ? token_turns_new(s->issuers) : NULL;
+	if (s->issuers && !s->token_turns)
+		return err_set(e, ERR_LATER, "out of memory");
+	s->watch = s->token_turns ? lane_new(&watch, e) : NULL;
 	s->committer = s->watch ? batch_new("committer", QUEUE_MAX, commit_run, s, e) : NULL;
 	return s->committer;
 }

@@ -66,6 +66,7 @@ static void name_all(struct token_case *c, const struct issuer_verdict *v)
 	}
 	for (size_t i = 0; i < c->n_identities; i++)
 		c->identities[i] = slice(c->text.p + begins[i], begins[i + 1] - begins[i]);
+	c->issuer = v->id;
 	c->ends_ms = token_ends_ms(v->token);
 	if (c->ends_ms == UINT64_MAX)
 		c->ends_ms = 0;
@@ -79,8 +80,16 @@ bool token_case_judge(struct token_case *c, struct secret token, uint64_t now_ms
 		c->fault = REASON_NO_ISSUER;
 		return true;
 	}
-	switch (issuers_judge(c->issuers, token.bytes, now_ms, c->may_ask, &v)) {
-	case ISSUER_ASK: return false;
+	switch (issuers_judge(c->issuers, token.bytes, now_ms, c->ask, &v)) {
+	case ISSUER_ASK:
+		c->ask = v.ask;
+		c->at_once = v.at_once;
+		/* What one has said may be forgotten before the last one has spoken; not for ever.
+		 */
+		if (c->times++ <= issuers_count(c->issuers))
+			return false;
+		c->fault = REASON_ISSUER_BUSY;
+		break;
 	case ISSUER_DOWN: c->fault = REASON_ISSUER_DOWN; break;
 	case ISSUER_BAD: c->fault = reason_of(v.fault); break;
 	case ISSUER_GOOD:

@@ -2,7 +2,7 @@
  * the words of a login (auth/login.h).
  *
  * Judged from what is known first, on the lane of all logins; a token whose issuer has to be asked
- * goes on in a lane of its own, where it may wait. */
+ * goes on in a lane of its own, where it may wait for that one (serve/token_turn.h). */
 #ifndef SERVE_TOKEN_H
 #define SERVE_TOKEN_H
 
@@ -17,17 +17,21 @@ struct server;
 
 struct token_case {
 	struct issuers *issuers; /* held */
-	bool may_ask;
+	unsigned times;          /* that somebody had to be asked */
+	/* Who has to be asked, and how many may do so at once; who asks next leaves it set. */
+	const struct issuer *ask;
+	unsigned at_once;
 	/* What came of it. */
 	enum auth_reason fault;
 	struct buf text;
 	struct slice identities[TOKEN_IDENTITIES];
 	size_t n_identities;
+	uint64_t issuer;  /* which one: issuers_have() */
 	uint64_t ends_ms; /* 0: it has no end */
 };
 
 void token_case_init(struct token_case *, const struct generation *);
-/* False: somebody has to be asked, and may_ask is not set. Blocks only if it is. */
+/* False: `ask` has to be asked. Waits, at most for the one that it said the last time. */
 bool token_case_judge(struct token_case *, struct secret token, uint64_t now_ms);
 void token_case_done(struct token_case *); /* wipes; harmless on zeros */
 

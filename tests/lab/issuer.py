@@ -101,5 +101,9 @@ class Issuer:
     def rotate(self):
         self.post("/test/rotate", {})
 
+    def trouble(self, match, **how):
+        """Questions about tokens that contain `match`: status and body, or ms to wait before."""
+        self.post("/test/trouble", {"match": match, **how}, form=False)
+
     def revoke(self, token, client="robot"):
         self.post("/sso/token/revocation", {"token": token}, client)

@@ -1,7 +1,8 @@
 // A real issuer on loopback: issuer.mjs PORT. oidc-provider with the client credentials grant; its
 // access tokens are JWTs (RFC 9068) for the resource urn:mail, opaque for urn:mail:opaque.
 // Beside it, for the tests: POST /test/rotate makes new keys; /test/sign signs {header, claims} with
-// the one in use, which oidc-provider would never do.
+// the one in use, which oidc-provider would never do; /test/trouble {match, status, ms} answers
+// questions about tokens that contain `match` with that status, or as ever, so much later.
 import { createServer } from 'node:http';
 import { generateKeyPairSync, randomUUID } from 'node:crypto';
 import * as jose from 'jose';
@@ -9,7 +10,7 @@ import Provider from 'oidc-provider';
 
 const port = Number(process.argv[2]);
 const url = `http://127.0.0.1:${port}/sso`;
-let current, key;
+let current, key, trouble;
 
 function make() {
 	const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
@@ -55,9 +56,31 @@ async function body(req) {
 	return JSON.parse(text || '{}');
 }
 
+// Introspection; the provider takes what is read already from req.body.
+async function introspect(req, res) {
+	let text = '';
+	for await (const chunk of req) text += chunk;
+	const mine = trouble && text.includes(trouble.match);
+	if (mine && trouble.ms) await new Promise((done) => setTimeout(done, trouble.ms));
+	if (mine && trouble.status) {
+		res.statusCode = trouble.status;
+		res.end(trouble.body || '');
+		return;
+	}
+	req.body = Object.fromEntries(new URLSearchParams(text));
+	req.originalUrl = req.url;
+	req.url = req.url.slice('/sso'.length);
+	current.callback()(req, res);
+}
+
 make();
 createServer(async (req, res) => {
-	if (req.url === '/test/rotate') {
+	if (req.url === '/test/trouble') {
+		trouble = await body(req);
+		res.end('{}');
+	} else if (trouble && req.url === '/sso/token/introspection') {
+		await introspect(req, res);
+	} else if (req.url === '/test/rotate') {
 		make();
 		res.end('{}');
 	} else if (req.url === '/test/sign') {

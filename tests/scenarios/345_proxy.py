@@ -107,6 +107,26 @@ def test_the_balancer_itself(lab):
         equal((e["client"], "via" in e), (LISTED, False), str(e))
 
 
+def test_guesses_do_not_ban_the_balancer(lab):
+    """What it sends in its own name is not counted; whom it names is."""
+    s = lab.signet({**listeners(), "guard": {"allow": [], "delay": "0s", "ban_after": 3}})
+
+    def guess(header):
+        with Proxied(s, "tls", header) as c:
+            c.ehlo()
+            reply(c.auth(f"wrong-{os.urandom(8).hex()}"), "535 *")
+
+    for _ in range(6):
+        guess(b"PROXY UNKNOWN\r\n")
+    for _ in range(3):
+        guess(v2("203.0.113.77"))
+    s.wait_event("banned", client="203.0.113.77")
+    equal(s.events("banned", client=LISTED), [])
+    for header in (b"PROXY UNKNOWN\r\n", v2("203.0.113.78")):
+        with Proxied(s, "tls", header).into(s):
+            pass
+
+
 BAD = (b"EHLO client.example\r\n",                         # demanded, and not sent
        b"PROXY TCP4 203.0.113.66 127.0.0.1 1 70000\r\n",
        b"PROXY TCP4 203.0.113.66\r\n",

@@ -388,6 +388,96 @@ def test_one_that_does_not_know_us(lab):
           "says whose fault it is")
 
 
+def test_trouble_with_a_token_is_nobody_elses(lab):
+    """Whoever can send a token that the issuer chokes on must not make it "down" for everybody."""
+    i = Issuer(lab)
+    s = server(lab, i, opaque=True)
+    robot_key(s, claim="client_id")
+    for n, how in enumerate(({"status": 403}, {"status": 429}, {"status": 503},
+                             {"status": 200, "body": "x" * 100000})):
+        i.trouble("choke", **how)
+        equal(login(s, f"choke-{n}"), [LATER], how)
+        equal(login(s, f"choke-{n}"), [LATER], "and is not asked about again at once")
+        equal(login(s, i.token(resource="urn:mail:opaque")), [YES], how)
+    check("status 403" in s.wait_event("issuer", state="trouble")[-1]["reason"], "the operator is told")
+    equal(s.events("issuer", state="down"), [])
+    i.trouble("choke", status=400, body='{"error":"invalid_client"}')
+    equal(login(s, "choke-last"), [LATER], "it does not know us: no verdict on a token")
+    check("client_id or its secret" in s.wait_event("issuer", state="down")[-1]["reason"], "says whose fault it is")
+
+
+def test_one_address_with_many_tokens(lab):
+    """60 tokens of one address, each of which takes the issuer half a second, and others come."""
+    i = Issuer(lab)
+    s = server(lab, i, opaque=True)
+    robot_key(s, claim="client_id")
+    i.trouble("slow", ms=500)
+    answered, many = [], []
+
+    def one(n):
+        with s.raw("tls", timeout=60, source="127.0.0.7") as c:
+            c.ehlo()
+            answered.append(tuple(bearer(c, "OAUTHBEARER", f"slow-{n}")))
+
+    for n in range(60):
+        many.append(threading.Thread(target=one, args=(n,)))
+        many[-1].start()
+    wait_for("some to wait", 30, lambda: len(s.events("connection", client="127.0.0.7")) == 60)
+    wait_for("the first to be answered", 30, lambda: answered)
+    for n in range(4):
+        before = len(answered)
+        with s.raw("tls", timeout=60, source=f"127.0.0.{20 + n}") as c:
+            c.ehlo()
+            equal(bearer(c, "OAUTHBEARER", known(s, i.token(resource="urn:mail:opaque"))), [YES])
+        check(len(answered) - before <= 6, "others have their turn", (before, len(answered)))
+    check(len(answered) < 50, "it was while many waited", len(answered))
+    i.trouble("slow", ms=0)
+    for t in many:
+        t.join(60)
+    equal(set(answered), {("error", GRANT)}, "and all are answered in the end")
+    equal(len(answered), 60)
+
+
+def test_one_that_hangs_beside_another(lab):
+    """An issuer whose keys cannot be had keeps nobody from another one's."""
+    one, other = Issuer(lab), Issuer(lab)
+    s = server(lab, one, timeout="5s")
+    s.options[("issuer", "other")] = {"url": other.url, "audience": "mail", "fresh": "1s"}
+    s.write_conf()
+    s.ctl("reload")
+    robot_key(s, "--token", "other:sub=robot")
+    stuck = [known(s, one.sign({"kid": f"new-{n}"})) for n in range(24)]
+    tokens = [known(s, other.token()) for _ in range(3)]
+    equal(login(s, tokens[0]), [YES])
+    one.hang()
+    over, got = threading.Event(), []
+
+    def ask(mine):
+        while not over.is_set():
+            for t in mine:
+                with s.raw("tls", timeout=60) as c:
+                    c.ehlo()
+                    got.append(tuple(bearer(c, "OAUTHBEARER", t)))
+
+    threads = [threading.Thread(target=ask, args=(stuck[k::8],)) for k in range(8)]
+    for t in threads:
+        t.start()
+    try:
+        wait_for("all to ask", 30, lambda: len(s.events("connection")) > 8)
+        time.sleep(1.1)    # the keys of the other one are too old then, and fetched again
+        equal(login(s, tokens[0]), [YES])
+        equal(got, [], "the one that hangs has not even been given up by then")
+        for n in range(6):
+            equal(login(s, tokens[n % 3]), [YES])
+            time.sleep(0.5)
+        check(set(got) <= {(LATER,)}, "the other one hangs", set(got))
+    finally:
+        over.set()
+        one.go_on()
+        for t in threads:
+            t.join(60)
+
+
 def test_a_reload_brings_one(lab):
     i = Issuer(lab)
     s = lab.signet()
@@ -401,9 +491,21 @@ def test_a_reload_brings_one(lab):
     equal(login(s, i.token()), [YES])
     with s.raw("tls") as before:
         check("XOAUTH2" in before.ehlo(), "while there is one")
+        within = s.raw("tls")
+        within.ehlo()
+        equal(bearer(within, "XOAUTH2", known(s, i.token())), [YES])
+        s.options[("issuer", "sso")]["timeout"] = "3s"
+        s.write_conf()
+        s.ctl("reload")
+        equal(within.message(s.sender, "a@example.com", f"From: {s.sender}\r\n\r\nhi\r\n").code, 250,
+              "it is the same one, asked in another way")
         s.options.pop(("issuer", "sso"))
         s.write_conf()
         s.ctl("reload")
+        within.expect(f"MAIL FROM:<{s.sender}>", GRANT)
+        within.closed()
+        within.close()
+        s.wait_event("authentication", result="withdrawn", reason="token_issuer")
         before.line("AUTH OAUTHBEARER " + raw.b64(f"n,,\1auth=Bearer {i.token()}\1\1"))
         equal(before.reply().code, 334, "the challenge that tells of an error")
         equal(before.cmd("AQ==").code, 535, "taken out, it counts no more for whoever is there already")
