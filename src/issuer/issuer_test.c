@@ -629,6 +629,7 @@ static void no_verdict(void **state)
 				 rows[k].down ? ISSUER_DOWN : ISSUER_GOOD);
 		assert_int_equal(issuers_judge(f.issuers, S("next"), NOW, NULL, &v),
 				 rows[k].down ? ISSUER_DOWN : ISSUER_ASK);
+		assert_true(rows[k].down || v.ask->told_ms); /* the operator knows */
 		tear_down(&f);
 	}
 }

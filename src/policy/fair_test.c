@@ -81,6 +81,22 @@ static void test_one_in_each_round(void **state)
 	assert_string_equal(served(&f), "baaaa");
 }
 
+/* Who comes anew does not go before those who have waited for their round. */
+static void test_the_round_goes_on(void **state)
+{
+	struct fair f = begin(1, 1, MANY);
+
+	(void)state;
+	for (int k = 0; k < 3; k++) {
+		add(&f, 'x', 0);
+		add(&f, 'y', 0);
+	}
+	for (int k = 0; k < 5; k++)
+		fair_leave(&f, fair_next(&f));
+	add(&f, 'z', 0);
+	assert_string_equal(served(&f), "yz");
+}
+
 static void test_ranks(void **state)
 {
 	struct fair f = begin(1, 1, MANY);
@@ -192,8 +208,11 @@ static void test_leaving(void **state)
 int fair_tests(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_one_in_each_round), cmocka_unit_test(test_ranks),
-		cmocka_unit_test(test_ceilings),          cmocka_unit_test(test_full),
+		cmocka_unit_test(test_one_in_each_round),
+		cmocka_unit_test(test_the_round_goes_on),
+		cmocka_unit_test(test_ranks),
+		cmocka_unit_test(test_ceilings),
+		cmocka_unit_test(test_full),
 		cmocka_unit_test(test_leaving),
 	};
 
