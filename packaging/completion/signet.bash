@@ -6,7 +6,7 @@ _signet() {
 	for ((i = 1; i < COMP_CWORD; i++)); do
 		word=${COMP_WORDS[i]}
 		case "$word" in
-		--config|--socket|--data|--hostname|--account|--name|--scope|--expires|--mechanisms|--token|--certificate|--queued|--key|--domain|--site|--older-than|--state|--limit|--after|--since|--address|--identity|--result|--reason|--for|--from|--to|--subject|--text|--host|--port|--spool|--expect|--key-file) ((i++)) ;;
+		--config|--socket|--data|--hostname|--account|--name|--scope|--expires|--mechanisms|--networks|--token|--certificate|--queued|--key|--domain|--site|--older-than|--state|--limit|--after|--since|--address|--identity|--result|--reason|--for|--from|--to|--subject|--text|--host|--port|--spool|--expect|--key-file) ((i++)) ;;
 		-*|=) ;;
 		*) if [ -z "$first" ]; then first=$word
 		   elif [ -z "$second" ]; then second=$word
@@ -20,13 +20,13 @@ _signet() {
 	spool) seconds='salvage' ;;
 	keyring) seconds='rotate prune' ;;
 	account) seconds='add list hold release close states' ;;
-	key) seconds='create list show revoke' ;;
+	key) seconds='create list show limit revoke' ;;
 	domain) seconds='add list remove' ;;
 	ban) seconds='list add lift' ;;
 	queue) seconds='list show count why retry hold release cancel damaged' ;;
 	message) seconds='show' ;;
 	esac
-	options=' --config --socket --json --data --account --name --scope --expires --mechanisms --cram-md5 --token --certificate --import --verified --subdomains --queued --key --limit --reason'
+	options=' --config --socket --json --data --account --name --scope --expires --mechanisms --networks --cram-md5 --token --certificate --import --verified --subdomains --queued --key --limit --reason'
 	case "$first" in
 	serve) options="$options" ;;
 	init) options="$options --hostname --demo" ;;
@@ -51,7 +51,7 @@ _signet() {
 	esac
 	case "$prev" in
 	--config|--socket|--data|--spool|--key-file) compopt -o filenames 2>/dev/null; COMPREPLY=($(compgen -f -- "$cur")); return ;;
-	--config|--socket|--data|--hostname|--account|--name|--scope|--expires|--mechanisms|--token|--certificate|--queued|--key|--domain|--site|--older-than|--state|--limit|--after|--since|--address|--identity|--result|--reason|--for|--from|--to|--subject|--text|--host|--port|--spool|--expect|--key-file) return ;;
+	--config|--socket|--data|--hostname|--account|--name|--scope|--expires|--mechanisms|--networks|--token|--certificate|--queued|--key|--domain|--site|--older-than|--state|--limit|--after|--since|--address|--identity|--result|--reason|--for|--from|--to|--subject|--text|--host|--port|--spool|--expect|--key-file) return ;;
 	esac
 	case "$cur" in
 	-*) COMPREPLY=($(compgen -W "$options" -- "$cur")); return ;;

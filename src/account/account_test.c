@@ -332,5 +332,5 @@ int main(void)
 	};
 	int failed = cmocka_run_group_tests_name("account", tests, NULL, NULL);
 
-	return failed + key_tests() + key_means_tests();
+	return failed + key_tests() + key_means_tests() + network_tests();
 }

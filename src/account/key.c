@@ -51,7 +51,8 @@ static bool from_row(const struct val *row, struct key *ret, struct err *e)
 	bool ok = name.n < sizeof(k.name) && copy_bytes(&row[KEY_ID], k.id, KEY_ID_LEN) &&
 		  copy_bytes(&row[KEY_HASH], k.hash, sizeof(k.hash)) &&
 		  scopes_parse(row[KEY_SCOPES].s, &k.scopes, NULL) &&
-		  mechanisms_parse(row[KEY_MECHANISMS].s, &k.mechanisms, NULL);
+		  mechanisms_parse(row[KEY_MECHANISMS].s, &k.mechanisms, NULL) &&
+		  networks_read(row[KEY_NETWORKS].s, &k.networks);
 
 	/* Anything but "active" in so many letters is not active. */
 	if (slice_eq(state, slice_str(key_state_name(KEY_REVOKED))))
@@ -99,7 +100,7 @@ static bool spec_ok(const struct key_spec *spec, uint64_t now_ms, struct err *e)
 /* What a key has beside its row's plain columns. */
 struct more {
 	struct key_scram scram;
-	struct buf mechanisms, cram, certificates;
+	struct buf mechanisms, cram, certificates, networks;
 };
 
 static void more_init(struct more *m)
@@ -108,6 +109,7 @@ static void more_init(struct more *m)
 	buf_init(&m->mechanisms, 256);
 	buf_init(&m->cram, KEYRING_CRAM_MD5);
 	buf_init(&m->certificates, LIST_TEXT_MAX);
+	buf_init(&m->networks, NETWORKS_BYTES);
 }
 
 static void more_done(struct more *m)
@@ -115,6 +117,7 @@ static void more_done(struct more *m)
 	buf_done(&m->mechanisms);
 	buf_done(&m->cram);
 	buf_done(&m->certificates);
+	buf_done(&m->networks);
 }
 
 void key_cram_purpose(struct slice id, char ret[KEY_CRAM_PURPOSE])
@@ -132,6 +135,9 @@ static bool make_more(const struct key_spec *spec, const struct key_text *parts,
 	keyring_random(salt, sizeof(salt));
 	key_scram_make(parts->whole, salt, &m->scram);
 	mechanisms_text(spec->mechanisms, &m->mechanisms);
+	networks_bytes(&spec->networks, &m->networks);
+	if (m->networks.failed)
+		return err_set(e, ERR_LATER, "key: out of memory");
 	for (size_t i = 0; i < spec->n_identities; i++) {
 		if (i)
 			buf_addc(&m->certificates, ' ');
@@ -149,6 +155,11 @@ static bool make_more(const struct key_spec *spec, const struct key_text *parts,
 static struct val text_or_null(const struct buf *b)
 {
 	return b->n ? val_text(buf_slice(b)) : (struct val){ 0 };
+}
+
+static struct val blob_or_null(const struct buf *b)
+{
+	return b->n ? val_blob(buf_slice(b)) : (struct val){ 0 };
 }
 
 /* Whether the key that an identity stands for is done with: then another may have it. */
@@ -225,8 +236,9 @@ static bool add(struct store_handle *h, const struct actor *by, const struct key
 	row[KEY_SCRAM_SERVER] = val_blob(slice(scram->server_key, sizeof(scram->server_key)));
 	row[KEY_QUEUED] = (struct val){ .type = VAL_NULL };
 	row[KEY_MECHANISMS] = text_or_null(&more->mechanisms);
-	row[KEY_CRAM_MD5] = more->cram.n ? val_blob(buf_slice(&more->cram)) : (struct val){ 0 };
+	row[KEY_CRAM_MD5] = blob_or_null(&more->cram);
 	row[KEY_CERTIFICATES] = text_or_null(&more->certificates);
+	row[KEY_NETWORKS] = blob_or_null(&more->networks);
 	index[INDEX_KEY] = row[KEY_ID];
 	index[INDEX_ACCOUNT] = row[KEY_ACCOUNT];
 	ok = account_get(h, k->account, &owner, e) && store_insert(h, &key_index_table, index, e);
@@ -251,6 +263,7 @@ static bool make(struct store_handle *h, const struct actor *by, uint64_t accoun
 			 .cram_md5 = spec->cram_md5,
 			 .scopes = spec->scopes,
 			 .mechanisms = spec->mechanisms,
+			 .networks = spec->networks,
 			 .created_ms = by->now_ms,
 			 .expires_ms = spec->expires_ms };
 	struct key_text parts;
@@ -638,6 +651,36 @@ bool key_set_expiry(struct store_handle *h, const struct actor *by, struct slice
 		row[KEY_EXPIRES] = val_int((int64_t)expires_ms);
 		ok = change_end(h, by, S("key.expiry"), row, e);
 	}
+	arena_done(&a);
+	return ok;
+}
+
+bool key_set_limits(struct store_handle *h, const struct actor *by, struct slice id,
+		    const struct mechanisms *mechanisms, const struct networks *networks,
+		    struct err *e)
+{
+	struct val row[KEY_COLUMNS];
+	struct buf names, bytes;
+	struct arena a;
+	bool ok;
+
+	arena_init(&a, ROW_ARENA);
+	buf_init(&names, 256);
+	buf_init(&bytes, NETWORKS_BYTES);
+	if (mechanisms)
+		mechanisms_text(*mechanisms, &names);
+	if (networks)
+		networks_bytes(networks, &bytes);
+	ok = !names.failed && !bytes.failed ? change_begin(h, id, &a, row, e)
+					    : err_set(e, ERR_LATER, "key: out of memory");
+	if (ok && mechanisms)
+		row[KEY_MECHANISMS] = text_or_null(&names);
+	if (ok && networks)
+		row[KEY_NETWORKS] = blob_or_null(&bytes);
+	if (ok)
+		ok = change_end(h, by, S("key.limits"), row, e);
+	buf_done(&names);
+	buf_done(&bytes);
 	arena_done(&a);
 	return ok;
 }

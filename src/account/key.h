@@ -19,6 +19,7 @@
 #include "account/account.h"
 #include "account/identity.h"
 #include "account/mechanism.h"
+#include "account/network.h"
 #include "account/scope.h"
 #include "base/secret.h"
 #include "digest/digest.h"
@@ -59,6 +60,7 @@ struct key {
 	bool cram_md5; /* it can be used with CRAM-MD5 */
 	struct scopes scopes;
 	struct mechanisms mechanisms; /* it is limited to */
+	struct networks networks;     /* the same */
 	uint64_t created_ms;
 	uint64_t expires_ms; /* Unix time from which it is refused; 0: never */
 	uint64_t revoked_ms; /* 0: not */
@@ -82,6 +84,7 @@ struct key_spec {
 	struct scopes scopes;
 	uint64_t expires_ms; /* 0: never; else later than the actor's now_ms */
 	struct mechanisms mechanisms;
+	struct networks networks;
 	bool cram_md5;
 	const struct keyring *keyring;  /* needed with cram_md5 */
 	const struct slice *identities; /* key_identity() texts that stand for the key */
@@ -108,11 +111,14 @@ bool key_set_queued(struct store_handle *, const struct actor *, struct slice id
 enum key_standing key_standing(const struct key *, uint64_t now_ms);
 /* What becomes of its queued mail: never QUEUED_AS_STATE. */
 enum queued key_queued(const struct key *, uint64_t now_ms);
-/* Both also of a key that is revoked (it stays so). ERR_ABSENT: no such id. */
+/* All three also of a key that is revoked (it stays so). ERR_ABSENT: no such id. */
 bool key_set_scopes(struct store_handle *, const struct actor *, struct slice id, struct scopes,
 		    struct err *e);
 bool key_set_expiry(struct store_handle *, const struct actor *, struct slice id,
 		    uint64_t expires_ms, struct err *e);
+/* What it is limited to; NULL: as it is. Open sessions notice the networks at their next MAIL. */
+bool key_set_limits(struct store_handle *, const struct actor *, struct slice id,
+		    const struct mechanisms *, const struct networks *, struct err *e);
 
 /* By id alone: two lookups, found or not. */
 bool key_find(struct store_handle *, struct slice id, struct key *ret, struct err *e);

@@ -38,7 +38,7 @@ static void test_mechanism_names(void **state)
 	assert_true(mechanisms_allow(m, S("XOAUTH2"))); /* no limit is none */
 	assert_true(mechanisms_add(&m, S("scram-sha-256"), &e));
 	assert_true(mechanisms_add(&m, S("PLAIN"), &e));
-	assert_false(mechanisms_add(&m, S("XOAUTH2"), &e)); /* a token is no key */
+	assert_false(mechanisms_add(&m, S("ANONYMOUS"), &e));
 	assert_int_equal(e.kind, ERR_INPUT);
 	assert_false(mechanisms_add(&m, S(""), &e));
 	assert_true(mechanisms_allow(m, S("SCRAM-SHA-256")));
@@ -130,6 +130,44 @@ static void test_limited_key(void **state)
 	OK(f, key_create(f->h, &by, a.id, &spec, &text, &k, &f->e));
 	OK(f, key_find(f->h, slice_str(k.id), &found, &f->e));
 	assert_int_equal(found.mechanisms.bits, 0);
+	buf_wipe(&text);
+}
+
+/* Beside each other, at creation and later; what is not said stays. */
+static void test_limits(void **state)
+{
+	struct fix *f = *state;
+	struct account a = add_account(f);
+	struct key_spec spec = { .scopes = scopes_default() };
+	struct mechanisms plain = { 0 }, any = { 0 };
+	struct networks home = { 0 }, everywhere = { 0 };
+	struct slice id;
+	struct key k;
+	struct buf text;
+
+	buf_init(&text, 100);
+	OK(f, networks_add(&spec.networks, S("10.0.0.0/8"), &f->e));
+	OK(f, key_create(f->h, &by, a.id, &spec, &text, &k, &f->e));
+	assert_int_equal(k.networks.n, 1);
+	id = slice_str(k.id);
+	OK(f, mechanisms_add(&plain, S("PLAIN"), &f->e));
+	OK(f, key_set_limits(f->h, &by, id, &plain, NULL, &f->e));
+	OK(f, key_find(f->h, id, &k, &f->e));
+	assert_int_equal(k.mechanisms.bits, plain.bits);
+	assert_true(k.networks.n == 1 && networks_allow(&k.networks, S("10.1.2.3")));
+	assert_false(networks_allow(&k.networks, S("11.1.2.3")));
+	OK(f, networks_add(&home, S("2001:db8::/64"), &f->e));
+	OK(f, networks_add(&home, S("192.0.2.7"), &f->e));
+	OK(f, key_set_limits(f->h, &by, id, NULL, &home, &f->e));
+	OK(f, key_find(f->h, id, &k, &f->e));
+	assert_int_equal(k.mechanisms.bits, plain.bits);
+	assert_int_equal(k.networks.n, 2);
+	OK(f, key_set_limits(f->h, &by, id, &any, &everywhere, &f->e));
+	OK(f, key_find(f->h, id, &k, &f->e));
+	assert_true(!k.mechanisms.bits && !k.networks.n);
+	FAILS(f, ERR_ABSENT,
+	      key_set_limits(f->h, &by, S("AAAAAAAAAAAAAAAAAAAAAA"), &any, NULL, &f->e));
+	assert_trail(f, a.id, 0, "account.add key.create key.limits key.limits key.limits ");
 	buf_wipe(&text);
 }
 
@@ -283,6 +321,7 @@ static void test_old_row(void **state)
 	OK(f, key_find(f->h, slice_str(k.id), &k, &f->e));
 	assert_false(k.cram_md5);
 	assert_int_equal(k.mechanisms.bits, 0);
+	assert_int_equal(k.networks.n, 0);
 	buf_wipe(&text);
 }
 
@@ -293,6 +332,7 @@ int key_means_tests(void)
 		cmocka_unit_test(test_identities),
 		cmocka_unit_test_setup_teardown(test_limited_key, account_fix_begin,
 						account_fix_end),
+		cmocka_unit_test_setup_teardown(test_limits, account_fix_begin, account_fix_end),
 		cmocka_unit_test_setup_teardown(test_cram_md5, account_fix_begin, account_fix_end),
 		cmocka_unit_test_setup_teardown(test_certificates, account_fix_begin,
 						account_fix_end),

@@ -9,6 +9,8 @@ static const struct slice names[] = {
 	{ "PLAIN",              5 },
 	{ "LOGIN",              5 },
 	{ "CRAM-MD5",           8 },
+	{ "OAUTHBEARER",        11 },
+	{ "XOAUTH2",            7 },
 };
 // clang-format on
 #define NAMES (sizeof(names) / sizeof(*names))

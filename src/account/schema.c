@@ -36,6 +36,7 @@ static const struct column key_columns[KEY_COLUMNS] = {
 	[KEY_MECHANISMS]   = { "mechanisms",   VAL_TEXT, true },
 	[KEY_CRAM_MD5]     = { "cram_md5",     VAL_BLOB, true },
 	[KEY_CERTIFICATES] = { "certificates", VAL_TEXT, true },
+	[KEY_NETWORKS]     = { "networks",     VAL_BLOB, true },
 };
 static const struct column certificate_columns[CERTIFICATE_COLUMNS] = {
 	[CERTIFICATE_IDENTITY] = { "identity", VAL_TEXT, false },
@@ -86,9 +87,14 @@ static const struct change version_3[] = {
 	{ CHANGE_ADD_COLUMN, &key_table, { "certificates", VAL_TEXT, true } },
 	{ CHANGE_CREATE_TABLE, &key_certificate_table, { 0 } },
 };
+/* Where a key may be used from. */
+static const struct change version_4[] = {
+	{ CHANGE_ADD_COLUMN, &key_table, { "networks", VAL_BLOB, true } },
+};
 // clang-format on
 
 static const struct schema_version versions[] = { { version_1, LEN(version_1) },
 						  { version_2, LEN(version_2) },
-						  { version_3, LEN(version_3) } };
+						  { version_3, LEN(version_3) },
+						  { version_4, LEN(version_4) } };
 const struct schema account_schema = { "account", versions, LEN(versions) };

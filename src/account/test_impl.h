@@ -31,5 +31,6 @@ void assert_trail(struct fix *f, uint64_t account, uint64_t from_ms, const char 
 
 int key_tests(void);
 int key_means_tests(void);
+int network_tests(void);
 
 #endif

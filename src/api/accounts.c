@@ -122,12 +122,14 @@ static void show_key(struct api_run *r, const struct key *k, struct slice text,
 		     struct slice identities)
 {
 	struct json_out *j = &r->out;
-	struct buf scopes, mechanisms;
+	struct buf scopes, mechanisms, networks;
 
 	buf_init(&scopes, 4096);
 	buf_init(&mechanisms, 256);
+	buf_init(&networks, NETWORKS_TEXT);
 	scopes_text(k->scopes, &scopes);
 	mechanisms_text(k->mechanisms, &mechanisms);
+	networks_text(&k->networks, &networks);
 	json_open(j);
 	json_kstr(j, "id", slice_str(k->id));
 	if (text.n)
@@ -138,6 +140,7 @@ static void show_key(struct api_run *r, const struct key *k, struct slice text,
 	json_kstr(j, "queued", slice_str(queued_name(key_queued(k, r->actor.now_ms))));
 	json_kstr(j, "scopes", buf_slice(&scopes));
 	json_kstr(j, "mechanisms", buf_slice(&mechanisms)); /* empty: any */
+	json_kstr(j, "networks", buf_slice(&networks));     /* the same */
 	json_kbool(j, "cram_md5", k->cram_md5);
 	json_kbool(j, "imported", k->imported);
 	json_ktime(j, "created", k->created_ms);
@@ -148,6 +151,7 @@ static void show_key(struct api_run *r, const struct key *k, struct slice text,
 	json_close(j);
 	buf_done(&scopes);
 	buf_done(&mechanisms);
+	buf_done(&networks);
 }
 
 /* One key, with what stands for it. */
@@ -215,19 +219,31 @@ static bool read_identities(struct api_run *r, struct key_spec *spec, struct err
 	return all || err_set(e, ERR_LATER, "out of memory");
 }
 
+/* What the key is limited to. */
+static bool read_limits(struct api_run *r, struct mechanisms *mechanisms, struct networks *networks,
+			struct err *e)
+{
+	size_t n_names, n_nets;
+	const struct slice *names = texts(r, "mechanisms", &n_names, e);
+	const struct slice *nets = names ? texts(r, "networks", &n_nets, e) : NULL;
+
+	if (!nets)
+		return false;
+	for (size_t i = 0; i < n_names; i++)
+		if (!mechanisms_add(mechanisms, names[i], e))
+			return false;
+	for (size_t i = 0; i < n_nets; i++)
+		if (!networks_add(networks, nets[i], e))
+			return false;
+	return true;
+}
+
 /* How the key may log in. */
 static bool read_means(struct api_run *r, struct key_spec *spec, struct err *e)
 {
-	size_t n;
-	const struct slice *names = texts(r, "mechanisms", &n, e);
-
-	if (!names)
-		return false;
-	for (size_t i = 0; i < n; i++)
-		if (!mechanisms_add(&spec->mechanisms, names[i], e))
-			return false;
 	spec->keyring = r->call->ctx->keyring;
-	return read_identities(r, spec, e) &&
+	return read_limits(r, &spec->mechanisms, &spec->networks, e) &&
+	       read_identities(r, spec, e) &&
 	       json_want_bool(r->body, "cram_md5", &spec->cram_md5, e);
 }
 
@@ -305,6 +321,22 @@ bool api_key_show(struct api_run *r, struct err *e)
 	struct key k;
 
 	return key_find(r->call->ctx->store, r->arg, &k, e) && show_one(r, &k, S(""), e);
+}
+
+/* An empty list lifts the limit; what is not there stays as it is. */
+bool api_key_limit(struct api_run *r, struct err *e)
+{
+	struct mechanisms mechanisms = { 0 };
+	struct networks networks = { 0 };
+	bool has_names = r->body && json_get(r->body, "mechanisms");
+	bool has_nets = r->body && json_get(r->body, "networks");
+
+	if (!has_names && !has_nets)
+		return err_set(e, ERR_INPUT, "\"networks\" or \"mechanisms\" is needed");
+	return read_limits(r, &mechanisms, &networks, e) &&
+	       key_set_limits(r->call->ctx->store, &r->actor, r->arg,
+			      has_names ? &mechanisms : NULL, has_nets ? &networks : NULL, e) &&
+	       api_key_show(r, e);
 }
 
 bool api_key_revoke(struct api_run *r, struct err *e)

@@ -24,7 +24,7 @@ typedef bool api_fn(struct api_run *, struct err *);
 
 api_fn api_status_show, api_metrics;
 api_fn api_account_add, api_account_list, api_account_hold, api_account_release, api_account_close;
-api_fn api_key_create, api_key_list, api_key_show, api_key_revoke;
+api_fn api_key_create, api_key_list, api_key_show, api_key_limit, api_key_revoke;
 api_fn api_domain_add, api_domain_list, api_domain_remove;
 api_fn api_backup_begin, api_backup_end;
 api_fn api_ban_list, api_ban_add, api_ban_lift, api_authlog_list;

@@ -22,6 +22,7 @@ static const struct endpoint {
 	{ { "GET", 3 },    { "/control/keys", 13 },               api_key_list },
 	{ { "POST", 4 },   { "/control/keys", 13 },               api_key_create },
 	{ { "GET", 3 },    { "/control/keys/*", 15 },             api_key_show },
+	{ { "POST", 4 },   { "/control/keys/*/limit", 21 },       api_key_limit },
 	{ { "POST", 4 },   { "/control/keys/*/revoke", 22 },      api_key_revoke },
 	{ { "GET", 3 },    { "/control/domains", 16 },            api_domain_list },
 	{ { "POST", 4 },   { "/control/domains", 16 },            api_domain_add },

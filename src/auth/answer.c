@@ -46,6 +46,7 @@ static const struct {
 	[REASON_UNKNOWN_CERTIFICATE]   = { "unknown_certificate",   AUTH_INVALID },
 	[REASON_AMBIGUOUS_CERTIFICATE] = { "ambiguous_certificate", AUTH_INVALID },
 	[REASON_MECHANISM]             = { "mechanism_not_allowed", AUTH_INVALID },
+	[REASON_ADDRESS]               = { "wrong_address",         AUTH_INVALID },
 	[REASON_REVOKED]               = { "revoked",               AUTH_INVALID },
 	[REASON_EXPIRED]               = { "expired",               AUTH_INVALID },
 	[REASON_ACCOUNT_HELD]          = { "account_held",          AUTH_INVALID },

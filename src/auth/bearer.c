@@ -49,7 +49,7 @@ bool auth_by_token(struct store_handle *h, const struct auth_attempt *at, struct
 		return auth_down(f);
 	ok = auth_find(h, at, &found, e);
 	r = choose(&found, at->username, &id);
-	ok = ok && (r != REASON_OK || auth_look_up(h, id, &rows, e));
+	ok = ok && (r != REASON_OK || auth_look_up(h, id, at->client, &rows, e));
 	if (!store_finish(h, ok, e))
 		return auth_down(f);
 	if (r == REASON_OK && !rows.key_there)

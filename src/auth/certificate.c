@@ -61,7 +61,7 @@ bool auth_by_certificate(struct store_handle *h, const struct auth_attempt *at,
 		return auth_down(f);
 	ok = auth_find(h, at, &found, e);
 	r = choose(&found, at->authzid, &id);
-	ok = ok && (r != REASON_OK || auth_look_up(h, id, &rows, e));
+	ok = ok && (r != REASON_OK || auth_look_up(h, id, at->client, &rows, e));
 	if (!store_finish(h, ok, e))
 		return auth_down(f);
 	if (r == REASON_OK && !rows.key_there)

@@ -96,7 +96,7 @@ bool auth_by_exchange(struct store_handle *h, const struct auth_attempt *at, str
 		memcpy(f->key_id, id.p, id.n);
 	if (!store_begin(h, STORE_READ, e))
 		return auth_down(f);
-	ok = auth_look_up(h, id, &rows, e) && proof_of(h, at, &rows, id, &proof, e);
+	ok = auth_look_up(h, id, at->client, &rows, e) && proof_of(h, at, &rows, id, &proof, e);
 	if (!store_finish(h, ok, e))
 		return auth_down(f);
 	if (!shaped)

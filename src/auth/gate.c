@@ -169,8 +169,8 @@ static bool is_guess(enum auth_reason r)
 	case AUTH_INVALID: break;
 	}
 	/* A token that its issuer has signed is no guess either, whatever else is wrong with it. */
-	return r != REASON_MECHANISM && r != REASON_REVOKED && r != REASON_EXPIRED &&
-	       r != REASON_ACCOUNT_HELD && r != REASON_ACCOUNT_CLOSED &&
+	return r != REASON_MECHANISM && r != REASON_ADDRESS && r != REASON_REVOKED &&
+	       r != REASON_EXPIRED && r != REASON_ACCOUNT_HELD && r != REASON_ACCOUNT_CLOSED &&
 	       r != REASON_SCOPE_MISSING && r != REASON_OTHER_IDENTITY &&
 	       r != REASON_USERNAME_KEY_MISMATCH && r != REASON_TOKEN_AUDIENCE &&
 	       r != REASON_TOKEN_EXPIRED && r != REASON_TOKEN_NOT_YET && r != REASON_TOKEN_SCOPE &&

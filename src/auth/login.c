@@ -41,7 +41,7 @@ static enum auth_reason judge(const struct auth_rows *f, uint64_t now_ms)
 			   : REASON_ACCOUNT_HELD;
 	if (!scopes_have(f->key.scopes, SCOPE_MAIL_SEND))
 		return REASON_SCOPE_MISSING;
-	return REASON_OK;
+	return f->from_there ? REASON_OK : REASON_ADDRESS;
 }
 
 static void fill(const struct key *k, uint64_t generation, struct principal *ret)
@@ -53,18 +53,24 @@ static void fill(const struct key *k, uint64_t generation, struct principal *ret
 	memcpy(ret->key_id, k->id, sizeof(ret->key_id));
 }
 
-bool auth_look_up(struct store_handle *h, struct slice id, struct auth_rows *f, struct err *e)
+bool auth_look_up(struct store_handle *h, struct slice id, struct slice client, struct auth_rows *f,
+		  struct err *e)
 {
 	struct err why = { 0 };
+	bool ok = key_find_evenly(h, id, &f->key, &f->key_there, e) &&
+		  auth_there(account_get(h, f->key.account, &f->account, &why), &why,
+			     &f->account_there, e);
 
-	return key_find_evenly(h, id, &f->key, &f->key_there, e) &&
-	       auth_there(account_get(h, f->key.account, &f->account, &why), &why,
-			  &f->account_there, e);
+	/* For all, though it counts for the right secret alone: it takes time. */
+	f->from_there = networks_allow(&f->key.networks, client);
+	return ok;
 }
 
-static bool look_up(struct store_handle *h, struct slice id, struct auth_rows *f, struct err *e)
+static bool look_up(struct store_handle *h, struct slice id, struct slice client,
+		    struct auth_rows *f, struct err *e)
 {
-	return store_begin(h, STORE_READ, e) && store_finish(h, auth_look_up(h, id, f, e), e);
+	return store_begin(h, STORE_READ, e) &&
+	       store_finish(h, auth_look_up(h, id, client, f, e), e);
 }
 
 bool auth_admit(const struct auth_attempt *at, const struct auth_rows *rows, uint64_t generation,
@@ -121,7 +127,7 @@ static bool by_password(struct store_handle *h, const struct auth_attempt *at,
 		r = REASON_BAD_KEY_SHAPE;
 	if (r != REASON_OK)
 		return auth_refuse(f, r, e);
-	if (!look_up(h, key.id, &found, e))
+	if (!look_up(h, key.id, at->client, &found, e))
 		return auth_down(f);
 
 	/* Without a key the comparison is with zeros; with one, the verdict on its id is not asked:
@@ -156,8 +162,8 @@ bool auth_login(struct store_handle *h, const struct auth_attempt *at, struct pr
 	return auth_refuse(f, REASON_BAD_USERNAME, e);
 }
 
-bool auth_recheck(struct store_handle *h, const struct principal *old, uint64_t now_ms,
-		  struct principal *ret, struct auth_finding *f, struct err *e)
+bool auth_recheck(struct store_handle *h, const struct principal *old, struct slice client,
+		  uint64_t now_ms, struct principal *ret, struct auth_finding *f, struct err *e)
 {
 	uint64_t generation = store_generation(store_of(h));
 	struct slice id = slice(old->key_id, KEY_ID_LEN);
@@ -177,6 +183,7 @@ bool auth_recheck(struct store_handle *h, const struct principal *old, uint64_t 
 		       &found.account_there, e);
 	if (!store_finish(h, ok, e))
 		return auth_down(f);
+	found.from_there = networks_allow(&found.key.networks, client);
 	r = found.key_there ? judge(&found, now_ms) : REASON_UNKNOWN_KEY;
 	if (r == REASON_OK && ends_ms && now_ms >= ends_ms)
 		r = REASON_TOKEN_EXPIRED;

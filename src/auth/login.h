@@ -47,6 +47,7 @@ enum auth_reason {
 	REASON_UNKNOWN_CERTIFICATE,   /* no key is known by it */
 	REASON_AMBIGUOUS_CERTIFICATE, /* several keys are, and none was named */
 	REASON_MECHANISM,             /* the key is limited to others */
+	REASON_ADDRESS,               /* the key may not be used from there */
 	REASON_REVOKED,
 	REASON_EXPIRED,
 	REASON_ACCOUNT_HELD,
@@ -84,7 +85,7 @@ struct auth_attempt {
 	size_t n_identities;
 	uint64_t issuer;     /* of the token: a number by which the caller knows it again */
 	uint64_t ends_ms;    /* of the token; 0: it has no end */
-	struct slice client; /* address of the peer as text: for the record only */
+	struct slice client; /* address of the peer as text: a key may be limited to some */
 	uint64_t now_ms;     /* Unix time */
 };
 
@@ -134,9 +135,10 @@ static inline bool auth_stale(const struct principal *p, uint64_t generation, ui
 }
 
 /* The same decision for a session that has logged in, without its secret. As auth_login(); ret
- * may be old. */
-bool auth_recheck(struct store_handle *, const struct principal *old, uint64_t now_ms,
-		  struct principal *ret, struct auth_finding *ret_finding, struct err *e);
+ * may be old. client: as in the attempt. */
+bool auth_recheck(struct store_handle *, const struct principal *old, struct slice client,
+		  uint64_t now_ms, struct principal *ret, struct auth_finding *ret_finding,
+		  struct err *e);
 
 /* What the client is told. */
 enum auth_answer {

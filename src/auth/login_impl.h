@@ -13,6 +13,7 @@
 /* What a check of the rows found: all of it is gathered before anything is judged. */
 struct auth_rows {
 	bool key_there, account_there;
+	bool from_there; /* the key may be used from where the client is */
 	struct key key;
 	struct account account;
 };
@@ -22,8 +23,9 @@ bool auth_refuse(struct auth_finding *f, enum auth_reason r, struct err *e);
 bool auth_down(struct auth_finding *f);
 /* True when the lookup answered, be it that nothing is there. */
 bool auth_there(bool got, const struct err *why, bool *ret_there, struct err *e);
-/* Four lookups, whatever they find, in the open transaction. */
-bool auth_look_up(struct store_handle *, struct slice id, struct auth_rows *, struct err *e);
+/* Four lookups, whatever they find, in the open transaction. client: its address. */
+bool auth_look_up(struct store_handle *, struct slice id, struct slice client, struct auth_rows *,
+		  struct err *e);
 /* Who has shown that the key is theirs: may they act as they say, and may the key be used? Fills
  * *ret. */
 bool auth_admit(const struct auth_attempt *, const struct auth_rows *, uint64_t generation,

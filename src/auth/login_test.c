@@ -281,7 +281,7 @@ static void test_store_down(void **state)
 		bool ok;
 
 		store_memory_fail(f->s, at);
-		ok = auth_recheck(f->h, &p, NOW, &again, &found, &f->e);
+		ok = auth_recheck(f->h, &p, S("192.0.2.1"), NOW, &again, &found, &f->e);
 		store_memory_fail(f->s, 0);
 		if (ok)
 			break;
@@ -317,15 +317,39 @@ static void test_damaged_row(void **state)
 	assert_int_equal(f->e.kind, ERR_DAMAGED);
 }
 
-static enum auth_reason recheck(struct fix *f, struct principal *p, uint64_t now_ms)
+static enum auth_reason recheck_from(struct fix *f, struct principal *p, struct slice client,
+				     uint64_t now_ms)
 {
 	struct auth_finding found;
-	bool ok = auth_recheck(f->h, p, now_ms, p, &found, &f->e);
+	bool ok = auth_recheck(f->h, p, client, now_ms, p, &found, &f->e);
 
 	assert_int_equal(ok, found.reason == REASON_OK);
 	assert_int_equal(found.account, p->account);
 	assert_string_equal(found.key_id, p->key_id);
 	return found.reason;
+}
+
+static enum auth_reason recheck(struct fix *f, struct principal *p, uint64_t now_ms)
+{
+	return recheck_from(f, p, S("192.0.2.1"), now_ms);
+}
+
+/* A key that may not be used from there any more. */
+static void test_recheck_address(void **state)
+{
+	struct networks home = { 0 };
+	const struct slice id = S(GOOD_ID);
+	struct fix *f = *state;
+	struct auth_finding found;
+	struct principal p;
+
+	OK(f, login(f, "apikey", KEY(GOOD_ID), &p, &found));
+	OK(f, networks_add(&home, S("192.0.2.0/24"), &f->e));
+	OK(f, key_set_limits(f->h, &by, id, NULL, &home, &f->e));
+	assert_true(auth_stale(&p, store_generation(f->s), NOW));
+	assert_int_equal(recheck(f, &p, NOW), REASON_OK);
+	assert_int_equal(recheck_from(f, &p, S("198.51.100.1"), NOW), REASON_ADDRESS);
+	assert_int_equal(recheck_from(f, &p, S("unix"), NOW), REASON_ADDRESS);
 }
 
 static void test_recheck(void **state)
@@ -512,6 +536,7 @@ int main(void)
 		T(test_store_down),
 		T(test_damaged_row),
 		T(test_recheck),
+		T(test_recheck_address),
 		T(known_only_for_the_same_attempt),
 		T(known_until_something_changes),
 		T(known_is_bounded),

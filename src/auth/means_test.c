@@ -26,6 +26,9 @@
 #define LOGIN     "6666666666666666666666" /* may use LOGIN alone */
 #define PLAINKEY  "7777777777777777777777" /* not for CRAM-MD5 */
 #define TWIN      "8888888888888888888888" /* another with a certificate of GOOD's client */
+#define HOME      "BBBBBBBBBBBBBBBBBBBBBB" /* from where the attempts come */
+#define AWAY      "CCCCCCCCCCCCCCCCCCCCCC" /* from another address */
+#define ONLY      "DDDDDDDDDDDDDDDDDDDDDD" /* with tokens alone */
 #define KEY(id)   "SG." id "." SECRET
 #define NOW       10000
 
@@ -55,6 +58,28 @@ static void import(struct fix *f, uint64_t account, const char *text, const stru
 		spec.scopes = scopes_default();
 	spec.keyring = f->keyring;
 	OK(f, key_import(f->h, &by, account, &spec, secret(slice_str(text)), &k, &f->e));
+}
+
+/* To addresses, to mechanisms of tokens. */
+static void limited(struct fix *f)
+{
+	const struct slice away[] = { S("token:sso:sub=away"), S("dns:away.example") };
+	const struct slice only[] = { S("token:sso:sub=only") };
+	struct networks home = { 0 }, elsewhere = { 0 };
+	struct mechanisms token = { 0 };
+
+	OK(f, networks_add(&home, S("2001:db8::/32"), &f->e));
+	OK(f, networks_add(&home, S("192.0.2.0/24"), &f->e));
+	OK(f, networks_add(&elsewhere, S("192.0.2.2"), &f->e));
+	OK(f, mechanisms_add(&token, S("XOAUTH2"), &f->e));
+	import(f, f->account, KEY(HOME), &(struct key_spec){ .networks = home });
+	import(f, f->account, KEY(AWAY),
+	       &(struct key_spec){ .networks = elsewhere,
+				   .cram_md5 = true,
+				   .identities = away,
+				   .n_identities = LEN(away) });
+	import(f, f->account, KEY(ONLY),
+	       &(struct key_spec){ .mechanisms = token, .identities = only, .n_identities = 1 });
 }
 
 static int begin(void **state)
@@ -103,6 +128,7 @@ static int begin(void **state)
 	import(f, a.id, KEY(PLAINKEY), &(struct key_spec){ 0 });
 	import(f, a.id, KEY(TWIN),
 	       &(struct key_spec){ .identities = twin, .n_identities = LEN(twin) });
+	limited(f);
 	OK(f, key_revoke(f->h, &by, S(REVOKED), QUEUED_AS_STATE, &f->e));
 	return 0;
 }
@@ -146,6 +172,17 @@ static const struct row {
 	{ "wrong, limited to another", AUTH_BY_PASSWORD, "PLAIN", "apikey", "", "SG." LOGIN "." WRONG, 0, { { 0 } }, REASON_WRONG_SECRET, LOGIN },
 	{ "unknown", AUTH_BY_PASSWORD, "PLAIN", "apikey", "", KEY(UNKNOWN), 0, { { 0 } }, REASON_MISTYPED_KEY, UNKNOWN },
 	{ "revoked", AUTH_BY_PASSWORD, "PLAIN", "apikey", "", KEY(REVOKED), 0, { { 0 } }, REASON_REVOKED, REVOKED },
+	/* and to addresses: the attempts come from 192.0.2.1 */
+	{ "from there", AUTH_BY_PASSWORD, "PLAIN", "apikey", "", KEY(HOME), 0, { { 0 } }, REASON_OK, HOME },
+	{ "from elsewhere", AUTH_BY_PASSWORD, "PLAIN", "apikey", "", KEY(AWAY), 0, { { 0 } }, REASON_ADDRESS, AWAY },
+	{ "wrong, from elsewhere", AUTH_BY_PASSWORD, "PLAIN", "apikey", "", "SG." AWAY "." WRONG, 0, { { 0 } }, REASON_WRONG_SECRET, AWAY },
+	{ "proof, from elsewhere", AUTH_BY_PROOF, "SCRAM-SHA-256", AWAY, "", "", REASON_OK, { { 0 } }, REASON_ADDRESS, AWAY },
+	{ "digest, from elsewhere", AUTH_BY_CRAM_MD5, "CRAM-MD5", AWAY, "", KEY(AWAY), 0, { { 0 } }, REASON_ADDRESS, AWAY },
+	{ "token, from elsewhere", AUTH_BY_TOKEN, "XOAUTH2", "", "", "token", 0, { S("token:sso:sub=away") }, REASON_ADDRESS, AWAY },
+	{ "certificate, from elsewhere", AUTH_BY_CERTIFICATE, "EXTERNAL", "", "", "", 0, { S("dns:away.example") }, REASON_ADDRESS, AWAY },
+	{ "limited to tokens", AUTH_BY_TOKEN, "XOAUTH2", "", "", "token", 0, { S("token:sso:sub=only") }, REASON_OK, ONLY },
+	{ "the other mechanism of tokens", AUTH_BY_TOKEN, "OAUTHBEARER", "", "", "token", 0, { S("token:sso:sub=only") }, REASON_MECHANISM, ONLY },
+	{ "limited to tokens, the secret", AUTH_BY_PASSWORD, "PLAIN", "apikey", "", KEY(ONLY), 0, { { 0 } }, REASON_MECHANISM, ONLY },
 	/* SCRAM */
 	{ "proof", AUTH_BY_PROOF, "SCRAM-SHA-256", GOOD, "", "", REASON_OK, { { 0 } }, REASON_OK, GOOD },
 	{ "proof, named itself", AUTH_BY_PROOF, "SCRAM-SHA-256", GOOD, GOOD, "", REASON_OK, { { 0 } }, REASON_OK, GOOD },
@@ -289,9 +326,9 @@ static void test_a_token_ends(void **state)
 	assert_int_equal(p.expires_ms, NOW + 500);
 	assert_true(auth_stale(&p, p.generation, NOW + 500));
 	assert_false(auth_stale(&p, p.generation, NOW + 499));
-	OK(f, auth_recheck(f->h, &p, NOW + 499, &p, &found, &f->e));
+	OK(f, auth_recheck(f->h, &p, S("192.0.2.1"), NOW + 499, &p, &found, &f->e));
 	assert_int_equal(p.expires_ms, NOW + 500);
-	assert_false(auth_recheck(f->h, &p, NOW + 500, &p, &found, &f->e));
+	assert_false(auth_recheck(f->h, &p, S("192.0.2.1"), NOW + 500, &p, &found, &f->e));
 	assert_int_equal(found.reason, REASON_TOKEN_EXPIRED);
 	at.now_ms = NOW + 500;
 	assert_false(auth_login(f->h, &at, &p, &found, &f->e));

@@ -38,7 +38,7 @@ struct ctl_args {
 	size_t n_certificates;
 	struct slice tokens[16];
 	size_t n_tokens;
-	struct slice mechanisms; /* commas between */
+	struct slice mechanisms, networks; /* commas between */
 	bool cram_md5, json, verified, subdomains, import_key, demo, secrets, deliver, follow, all;
 };
 

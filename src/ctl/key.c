@@ -17,19 +17,41 @@ static bool read_import(struct json_out *j, struct err *e)
 	return ok || err_set(e, ERR_INPUT, "no key on standard input");
 }
 
+/* "any" is none at all. */
+static void add_list(struct json_out *j, const char *key, struct slice left)
+{
+	struct slice one;
+
+	if (slice_eq(left, S("any")))
+		left = S("");
+	json_key(j, key);
+	json_open_list(j);
+	while (left.n) {
+		slice_cut(left, ',', &one, &left);
+		json_str(j, one);
+	}
+	json_close_list(j);
+}
+
+bool ctl_key_limits(const struct ctl_args *a, struct json_out *j, struct err *e)
+{
+	if (!a->mechanisms.n && !a->networks.n)
+		return err_set(e, ERR_INPUT, "key limit needs --networks or --mechanisms");
+	json_open(j);
+	if (a->mechanisms.n)
+		add_list(j, "mechanisms", a->mechanisms);
+	if (a->networks.n)
+		add_list(j, "networks", a->networks);
+	json_close(j);
+	return true;
+}
+
 /* How it may log in. */
 static void add_means(const struct ctl_args *a, struct json_out *j)
 {
-	struct slice left = a->mechanisms, name;
-
 	json_kbool(j, "cram_md5", a->cram_md5);
-	json_key(j, "mechanisms");
-	json_open_list(j);
-	while (left.n) {
-		slice_cut(left, ',', &name, &left);
-		json_str(j, name);
-	}
-	json_close_list(j);
+	add_list(j, "mechanisms", a->mechanisms);
+	add_list(j, "networks", a->networks);
 	json_key(j, "certificates");
 	json_open_list(j);
 	for (size_t i = 0; i < a->n_certificates; i++)

@@ -10,4 +10,7 @@
  * input did not. */
 bool ctl_key_spec(const struct ctl_args *, uint64_t seconds, struct json_out *, struct err *e);
 
+/* What it is limited to from now on: what was not said stays. ERR_INPUT: nothing was said. */
+bool ctl_key_limits(const struct ctl_args *, struct json_out *, struct err *e);
+
 #endif

@@ -161,6 +161,12 @@ static bool key_show(const struct ctl_args *a, struct request *r, struct err *e)
 	return true;
 }
 
+static bool key_limit(const struct ctl_args *a, struct request *r, struct err *e)
+{
+	path(r, "POST", "/control/keys/", a->words[0], "/limit");
+	return ctl_key_limits(a, &r->json, e);
+}
+
 static bool key_revoke(const struct ctl_args *a, struct request *r, struct err *e)
 {
 	(void)e;
@@ -364,6 +370,7 @@ static const struct caller {
 	{ { "key create", 10 }, key_create },
 	{ { "key list", 8 }, key_list },
 	{ { "key show", 8 }, key_show },
+	{ { "key limit", 9 }, key_limit },
 	{ { "key revoke", 10 }, key_revoke },
 	{ { "domain add", 10 }, domain_add },
 	{ { "domain list", 11 }, domain_list },

@@ -11,6 +11,7 @@
 #include "serve/token.h"
 #include "serve/token_turn.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 static void answer_close(struct conn *c, uint32_t question, int code, const char *enh,
@@ -43,6 +44,7 @@ struct recheck {
 	struct ref conn;
 	uint32_t question;
 	struct principal who, now;
+	char client[NET_TEXT];
 	struct auth_finding finding;
 	bool ok;
 	uint64_t now_ms;
@@ -54,7 +56,8 @@ static void recheck_run(struct job *job, void *store)
 {
 	struct recheck *r = (struct recheck *)(void *)job;
 
-	r->ok = auth_recheck(store, &r->who, r->now_ms, &r->now, &r->finding, NULL);
+	r->ok = auth_recheck(store, &r->who, slice_str(r->client), r->now_ms, &r->now, &r->finding,
+			     NULL);
 }
 
 /* The reply for an answer of auth/: its text, with our link where it has one. */
@@ -130,6 +133,7 @@ void smtp_in_ask_mail(struct conn *c, const struct smtp_event *ev)
 			.path = *ev->path,
 			.params = *ev->mail
 		};
+		snprintf(r->client, sizeof r->client, "%.*s", SLICE_ARG(c->address));
 		if (lane_post(s->work, &r->job))
 			return;
 		free(r);
