@@ -31,7 +31,12 @@ struct keyring {
 	unsigned char *keys; /* KEYRING_KEYS of KEY_BYTES in guarded memory, read-only */
 	unsigned char numbers[KEYRING_KEYS];
 	unsigned n; /* the first one seals */
+	/* Opens like what a key has for CRAM-MD5, takes as long, and is nobody's. */
+	unsigned char nobodys[KEYRING_CRAM_MD5];
 };
+
+/* As long as a key's. */
+#define NOBODYS S("cram-md5:AAAAAAAAAAAAAAAAAAAAAA")
 
 void keyring_random(void *p, size_t n)
 {
@@ -279,6 +284,38 @@ static bool file_check(int fd, const char *name, struct err *e)
 	return true;
 }
 
+/* Key number and purpose. */
+static bool make_ad(unsigned char number, struct slice purpose, unsigned char ad[1 + PURPOSE_MAX])
+{
+	if (!purpose.n || purpose.n > PURPOSE_MAX)
+		return false;
+	ad[0] = number;
+	memcpy(ad + 1, purpose.p, purpose.n);
+	return true;
+}
+
+/* To KEYRING_OVERHEAD bytes more than plain has. The purpose has a right length. */
+static void seal(const struct keyring *k, struct slice purpose, struct slice plain,
+		 unsigned char *to)
+{
+	unsigned char ad[1 + PURPOSE_MAX];
+
+	MUST(make_ad(k->numbers[0], purpose, ad));
+	to[0] = k->numbers[0];
+	keyring_random(to + 1, NONCE_BYTES);
+	crypto_aead_xchacha20poly1305_ietf_encrypt(to + 1 + NONCE_BYTES, NULL,
+						   (const unsigned char *)plain.p, plain.n, ad,
+						   1 + purpose.n, NULL, to + 1, k->keys);
+}
+
+static void make_nobodys(struct keyring *k)
+{
+	const char zeros[HMAC_MD5_STATE] = { 0 };
+	struct slice purpose = NOBODYS;
+
+	seal(k, purpose, slice(zeros, sizeof(zeros)), k->nobodys);
+}
+
 struct keyring *keyring_open(struct slice path, struct err *e)
 {
 	char name[PATH_MAX], text[FILE_MAX];
@@ -323,6 +360,7 @@ struct keyring *keyring_open(struct slice path, struct err *e)
 		return NULL;
 	}
 	MUST(sodium_mprotect_readonly(k->keys) == 0);
+	make_nobodys(k);
 	return k;
 }
 
@@ -334,31 +372,17 @@ void keyring_close(struct keyring *k)
 	free(k);
 }
 
-/* Key number and purpose. */
-static bool make_ad(unsigned char number, struct slice purpose, unsigned char ad[1 + PURPOSE_MAX])
-{
-	if (!purpose.n || purpose.n > PURPOSE_MAX)
-		return false;
-	ad[0] = number;
-	memcpy(ad + 1, purpose.p, purpose.n);
-	return true;
-}
-
 bool keyring_seal(const struct keyring *k, struct slice purpose, struct secret plain,
 		  struct buf *out, struct err *e)
 {
-	unsigned char ad[1 + PURPOSE_MAX], *at;
 	size_t n = plain.bytes.n + KEYRING_OVERHEAD;
+	char *at;
 
-	if (!make_ad(k->numbers[0], purpose, ad))
+	if (!purpose.n || purpose.n > PURPOSE_MAX)
 		return err_set(e, ERR_INPUT, "seal: a purpose has 1 to %d bytes", PURPOSE_MAX);
-	if (n < plain.bytes.n || !(at = (unsigned char *)buf_room_for(out, n)))
+	if (n < plain.bytes.n || !(at = buf_room_for(out, n)))
 		return err_set(e, ERR_LATER, "seal: no room");
-	at[0] = k->numbers[0];
-	keyring_random(at + 1, NONCE_BYTES);
-	crypto_aead_xchacha20poly1305_ietf_encrypt(
-	    at + 1 + NONCE_BYTES, NULL, (const unsigned char *)plain.bytes.p, plain.bytes.n, ad,
-	    1 + purpose.n, NULL, at + 1, k->keys);
+	seal(k, purpose, plain.bytes, (unsigned char *)at);
 	buf_grew(out, n);
 	return true;
 }
@@ -430,14 +454,15 @@ bool keyring_cram_md5_seal(const struct keyring *k, struct slice purpose, struct
 bool keyring_cram_md5_check(const struct keyring *k, struct slice purpose, struct slice blob,
 			    struct slice challenge, const unsigned char digest[DIGEST_MD5])
 {
-	const char nothing[KEYRING_CRAM_MD5] = { (char)k->numbers[0] };
 	unsigned char want[DIGEST_MD5];
+	bool opened, same, there = blob.n == KEYRING_CRAM_MD5;
 	struct buf state;
-	bool opened, same;
 
-	/* What is not there is looked at like what is. */
-	if (blob.n != KEYRING_CRAM_MD5)
-		blob = slice(nothing, sizeof(nothing));
+	/* What is not there is looked at like what is: one that does not open costs less. */
+	if (!there) {
+		blob = slice(k->nobodys, sizeof(k->nobodys));
+		purpose = NOBODYS;
+	}
 	buf_init(&state, HMAC_MD5_STATE);
 	if (!buf_room_for(&state, HMAC_MD5_STATE))
 		return false;
@@ -448,5 +473,5 @@ bool keyring_cram_md5_check(const struct keyring *k, struct slice purpose, struc
 	sodium_memzero(want, sizeof(want));
 	sodium_memzero(state.p, HMAC_MD5_STATE);
 	buf_wipe(&state);
-	return opened && same;
+	return there && opened && same;
 }
