@@ -119,14 +119,15 @@ bool gate_holds(struct gate *g, const unsigned char address[16], uint64_t now_ms
 	return held;
 }
 
-bool gate_trusts(struct gate *g, const unsigned char address[16], uint64_t now_ms)
+enum limiter_standing gate_standing(struct gate *g, const unsigned char address[16],
+				    uint64_t now_ms)
 {
-	bool trusts;
+	enum limiter_standing s;
 
 	pthread_mutex_lock(&g->lock);
-	trusts = limiter_trusts(g->limiter, address, now_ms);
+	s = limiter_standing(g->limiter, address, now_ms);
 	pthread_mutex_unlock(&g->lock);
-	return trusts;
+	return s;
 }
 
 static void push(struct gate *g, const struct authlog_entry *e)

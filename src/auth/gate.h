@@ -35,8 +35,9 @@ void gate_configure(struct gate *, const struct gate_conf *);
  * name; who authenticated well recently only by a ban made by hand. */
 bool gate_holds(struct gate *, const unsigned char address[16], uint64_t now_ms, struct ban *ret);
 
-/* Allowed by name, or authenticated well recently. */
-bool gate_trusts(struct gate *, const unsigned char address[16], uint64_t now_ms);
+/* What is known of an address: for whose turn is when. */
+enum limiter_standing gate_standing(struct gate *, const unsigned char address[16],
+				    uint64_t now_ms);
 
 struct gate_attempt {
 	struct limiter_who who;

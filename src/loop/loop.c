@@ -29,8 +29,9 @@ struct loop {
 	uint64_t armed; /* when `tick` fires; UINT64_MAX: not */
 	struct dear_queue {
 		struct loop_dear *head, **end;
-	} dear[2];               /* those who are first, and all others */
+	} dear[LOOP_DEAR_RANKS];
 	unsigned served;         /* without waiting, this turn */
+	unsigned turns;          /* of those who are not first */
 	void (*last)(void *arg); /* before waiting again */
 	void *last_arg;
 	void (*on_signal)(void *arg, int signo);
@@ -198,12 +199,28 @@ void loop_timer_cancel(struct loop_timer *t)
 
 static struct dear_queue *queue_of(struct loop *l, const struct loop_dear *d)
 {
-	return &l->dear[d->first ? 0 : 1];
+	return &l->dear[d->rank];
 }
 
-static bool dear_waits(const struct loop *l)
+/* Who is next; NULL: nobody waits. */
+static struct loop_dear *next_dear(const struct loop *l)
 {
-	return l->dear[0].head || l->dear[1].head;
+	struct loop_dear *others = l->dear[LOOP_DEAR_OTHERS].head;
+	struct loop_dear *last = l->dear[LOOP_DEAR_IS_LAST].head;
+
+	if (l->dear[LOOP_DEAR_IS_FIRST].head)
+		return l->dear[LOOP_DEAR_IS_FIRST].head;
+	if (others && last)
+		return l->turns % LOOP_DEAR_LAST == LOOP_DEAR_LAST - 1 ? last : others;
+	return others ? others : last;
+}
+
+/* Nobody waits who would be served before this one. */
+static bool dear_is_next(const struct loop *l, const struct loop_dear *d)
+{
+	if (l->dear[LOOP_DEAR_IS_FIRST].head || l->dear[d->rank].head)
+		return false;
+	return d->rank != LOOP_DEAR_IS_LAST || !l->dear[LOOP_DEAR_OTHERS].head;
 }
 
 bool loop_dear_ask(struct loop *l, struct loop_dear *d)
@@ -214,11 +231,11 @@ bool loop_dear_ask(struct loop *l, struct loop_dear *d)
 		return false;
 	if (!l->running)
 		return true;
-	q = queue_of(l, d);
-	if (!l->dear[0].head && !q->head && l->served < DEAR_TURN) {
+	if (l->served < DEAR_TURN && dear_is_next(l, d)) {
 		l->served++;
 		return true;
 	}
+	q = queue_of(l, d);
 	d->next = NULL;
 	d->at = q->end;
 	*q->end = d;
@@ -241,9 +258,12 @@ void loop_dear_cancel(struct loop *l, struct loop_dear *d)
 static void run_dear(struct loop *l)
 {
 	l->served = 0;
-	for (unsigned i = 0; i < DEAR_TURN && dear_waits(l); i++) {
-		struct loop_dear *d = l->dear[l->dear[0].head ? 0 : 1].head;
+	for (unsigned i = 0; i < DEAR_TURN; i++) {
+		struct loop_dear *d = next_dear(l);
 
+		if (!d)
+			break;
+		l->turns += d->rank != LOOP_DEAR_IS_FIRST;
 		loop_dear_cancel(l, d);
 		l->now = clock_mono_ms();
 		d->run(d);
@@ -258,7 +278,7 @@ struct loop *loop_new(struct err *e)
 	if (!l || !cfg)
 		goto fail;
 	l->wake_fd = -1;
-	for (size_t i = 0; i < 2; i++)
+	for (size_t i = 0; i < LOOP_DEAR_RANKS; i++)
 		l->dear[i].end = &l->dear[i].head;
 	l->armed = UINT64_MAX;
 	l->now = clock_mono_ms();
@@ -329,7 +349,7 @@ void loop_run(struct loop *l)
 	while (!atomic_load(&l->stop)) {
 		arm(l);
 		if (event_base_loop(l->base, EVLOOP_ONCE | EVLOOP_NO_EXIT_ON_EMPTY |
-						 (dear_waits(l) ? EVLOOP_NONBLOCK : 0)) < 0)
+						 (next_dear(l) ? EVLOOP_NONBLOCK : 0)) < 0)
 			break;
 		run_dear(l);
 		run_last(l);

@@ -62,11 +62,19 @@ void loop_timer_cancel(struct loop_timer *);
 
 /* A place in the queue for work that is dear (a TLS handshake): of all that ask, a few are served a
  * turn, in order, and between the turns whoever is ready is. So a flood of strangers costs those
- * who are at work a few handshakes' time and no more. Those who are `first` come before all others.
+ * who are at work a few handshakes' time and no more. Those who are first come before all others;
+ * those who are last behind them, but for one in LOOP_DEAR_LAST, so that they do not wait for ever.
  * Embedded, zeroed, cancelled before its storage goes. */
+#define LOOP_DEAR_LAST 4
+enum loop_dear_rank {
+	LOOP_DEAR_OTHERS,
+	LOOP_DEAR_IS_FIRST,
+	LOOP_DEAR_IS_LAST,
+	LOOP_DEAR_RANKS,
+};
 struct loop_dear {
 	struct loop_dear *next, **at; /* at: NULL while not queued */
-	bool first;                   /* not changed while it is queued */
+	enum loop_dear_rank rank;     /* not changed while it is queued */
 	void (*run)(struct loop_dear *);
 };
 /* true: go on at once. Else d->run() comes in this turn or a later one; asking again changes

@@ -641,11 +641,30 @@ static void test_dear_first(void **state)
 	assert_non_null(a.loop);
 	for (int i = 0; i < 12; i++)
 		a.d[i] = (struct dear){ .d.run = on_dear, .all = &a, .name = i };
-	a.d[9].d.first = a.d[10].d.first = true;
+	a.d[9].d.rank = a.d[10].d.rank = LOOP_DEAR_IS_FIRST;
 	loop_post(a.loop, &a.start);
 	loop_run(a.loop);
 	/* Four at once; then the two that came last, and the rest in order. */
 	assert_string_equal(a.order, "abcdjkefghil");
+	loop_free(a.loop);
+}
+
+/* Those who are last wait for the others, but for one in four. */
+static void test_dear_last(void **state)
+{
+	struct dears a = { .start.run = on_first_start };
+	struct err e;
+
+	(void)state;
+	a.loop = loop_new(&e);
+	assert_non_null(a.loop);
+	for (int i = 0; i < 12; i++)
+		a.d[i] = (struct dear){ .d.run = on_dear, .all = &a, .name = i };
+	/* Of a to d, which are served at once, none; then e and f. */
+	a.d[4].d.rank = a.d[5].d.rank = LOOP_DEAR_IS_LAST;
+	loop_post(a.loop, &a.start);
+	loop_run(a.loop);
+	assert_string_equal(a.order, "abcdghieljkf");
 	loop_free(a.loop);
 }
 
@@ -667,6 +686,7 @@ int test_loop(void)
 		cmocka_unit_test(test_signals),
 		cmocka_unit_test(test_dear_takes_turns),
 		cmocka_unit_test(test_dear_first),
+		cmocka_unit_test(test_dear_last),
 	};
 
 	return cmocka_run_group_tests_name("loop", tests, NULL, NULL);

@@ -40,9 +40,9 @@ bool stream_init(struct stream *s, struct loop *l, int fd, void (*ready)(void *a
 	return loop_io_init(&s->io, l, fd, on_ready, s);
 }
 
-void stream_hurry(struct stream *s)
+void stream_rank(struct stream *s, enum loop_dear_rank rank)
 {
-	s->turn.first = true;
+	s->turn.rank = rank;
 }
 
 void stream_close(struct stream *s)

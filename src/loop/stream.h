@@ -37,8 +37,8 @@ enum stream_result {
 
 /* fd is non-blocking. */
 bool stream_init(struct stream *, struct loop *, int fd, void (*ready)(void *arg), void *arg);
-/* Before the handshake: its turns come before those of strangers. */
-void stream_hurry(struct stream *);
+/* Before the handshake: whether its turns come before those of others, or behind them. */
+void stream_rank(struct stream *, enum loop_dear_rank);
 /* Says close_notify if it can be said at once, and closes. Harmless on a closed stream. */
 void stream_close(struct stream *);
 

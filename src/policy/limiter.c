@@ -271,6 +271,23 @@ bool limiter_trusts(struct limiter *l, const unsigned char address[16], uint64_t
 	return s && good_now(l, s, now_ms);
 }
 
+enum limiter_standing limiter_standing(struct limiter *l, const unsigned char address[16],
+				       uint64_t now_ms)
+{
+	struct limiter_who who = { 0 };
+	struct tags t;
+
+	if (limiter_trusts(l, address, now_ms))
+		return LIMITER_TRUSTED;
+	memcpy(who.address, address, sizeof who.address);
+	t = tags_of(l, &who);
+	/* One that has half faded may have been a slip. */
+	return score_of(l, t.address, now_ms) > ONE / 2 ||
+		       score_of(l, t.network, now_ms) > NET_SHARE * ONE / 2
+		   ? LIMITER_SUSPECT
+		   : LIMITER_UNKNOWN;
+}
+
 static struct limiter_verdict look(const struct limiter *l, const struct tags *t, bool trusted,
 				   uint64_t now_ms)
 {

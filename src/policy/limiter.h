@@ -84,6 +84,14 @@ bool limiter_allows(const struct limiter *, const unsigned char address[16]);
 /* That, or authenticated well recently: the limiter's bans do not hold it. */
 bool limiter_trusts(struct limiter *, const unsigned char address[16], uint64_t now_ms);
 
+enum limiter_standing {
+	LIMITER_UNKNOWN,
+	LIMITER_TRUSTED, /* limiter_trusts() */
+	LIMITER_SUSPECT, /* its failures, or those of its /64, have not faded */
+};
+enum limiter_standing limiter_standing(struct limiter *, const unsigned char address[16],
+				       uint64_t now_ms);
+
 struct limiter_count limiter_count(const struct limiter *);
 
 const char *limiter_cause_name(enum limiter_cause); /* "address", ...; stable, for the log */

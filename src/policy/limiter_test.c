@@ -234,6 +234,28 @@ static void test_identity(void **state)
 	limiter_free(l);
 }
 
+static void test_standing(void **state)
+{
+	struct limiter *l = begin(&plain);
+	struct limiter_who w = v6(8, 1, ""), neighbour = v6(8, 2, ""), other = v6(9, 1, "");
+
+	(void)state;
+	assert_int_equal(limiter_standing(l, w.address, NOW), LIMITER_UNKNOWN);
+	limiter_failed(l, &w, secret(1), NOW);
+	assert_int_equal(limiter_standing(l, w.address, NOW), LIMITER_SUSPECT);
+	/* One failure says nothing of a neighbour; and it fades. */
+	assert_int_equal(limiter_standing(l, neighbour.address, NOW), LIMITER_UNKNOWN);
+	assert_int_equal(limiter_standing(l, w.address, NOW + plain.half_life_ms), LIMITER_UNKNOWN);
+	for (unsigned i = 0; i < 3; i++)
+		limiter_failed(l, &w, secret(10 + i), NOW);
+	assert_int_equal(limiter_standing(l, neighbour.address, NOW), LIMITER_SUSPECT);
+	assert_int_equal(limiter_standing(l, other.address, NOW), LIMITER_UNKNOWN);
+	/* Who has logged in well is trusted, whatever else failed there. */
+	limiter_good(l, &w, NOW);
+	assert_int_equal(limiter_standing(l, w.address, NOW), LIMITER_TRUSTED);
+	limiter_free(l);
+}
+
 static void test_trusted(void **state)
 {
 	struct limiter *l = begin(&plain);
@@ -405,6 +427,7 @@ int limiter_tests(void)
 		cmocka_unit_test(test_no_ban_when_told),
 		cmocka_unit_test(test_network),
 		cmocka_unit_test(test_identity),
+		cmocka_unit_test(test_standing),
 		cmocka_unit_test(test_trusted),
 		cmocka_unit_test(test_allowed),
 		cmocka_unit_test(test_installation),

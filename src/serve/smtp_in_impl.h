@@ -58,7 +58,7 @@ struct conn {
 	bool waiting;   /* for a job: nothing is read */
 	bool counted_account, counted_address;
 	bool trusted; /* its address has logged in well recently: it goes before strangers */
-	bool failed;  /* a login has failed here */
+	bool failed;  /* a login has failed here, or did from its address a short time ago */
 	bool spared;  /* a balancer's own connection: what goes wrong there is not counted */
 	struct slice address; /* of the client, as text; in address_text */
 	struct slice via;     /* of the balancer that speaks for it, or empty; in via_text */

@@ -98,12 +98,25 @@ static struct conn *make(struct home *home, const struct smtp_door *door, int fd
 	return NULL;
 }
 
-static bool is_trusted(const struct conn *c)
+/* Whether it goes before the others, or behind them, in all that it waits for. */
+static void take_place(struct conn *c)
 {
 	struct server *s = c->home->server;
 	unsigned char at[NET_BYTES];
 
-	return s->gate && net_address(c->address, at) && gate_trusts(s->gate, at, clock_wall_ms());
+	if (!s->gate || !net_address(c->address, at))
+		return;
+	switch (gate_standing(s->gate, at, clock_wall_ms())) {
+	case LIMITER_TRUSTED:
+		c->trusted = true;
+		stream_rank(&c->stream, LOOP_DEAR_IS_FIRST);
+		break;
+	case LIMITER_SUSPECT:
+		c->failed = true;
+		stream_rank(&c->stream, LOOP_DEAR_IS_LAST);
+		break;
+	case LIMITER_UNKNOWN: break;
+	}
 }
 
 /* Who it is is known, and has a place: it is greeted, or TLS begins. */
@@ -114,9 +127,7 @@ static void welcome(struct conn *c)
 	c->counted_address = true;
 	c->phase = PHASE_TALK;
 	c->progress_ms = loop_now(c->home->loop);
-	c->trusted = is_trusted(c);
-	if (c->trusted)
-		stream_hurry(&c->stream);
+	take_place(c);
 	log_event(LOG_CONNECTION, F_STR("client", c->address), F_SOME("via", c->via),
 		  F_STR("listener", c->door->name));
 	if (!c->door->session.implicit_tls)

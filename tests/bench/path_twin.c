@@ -283,9 +283,10 @@ bool stream_init(struct stream *s, struct loop *l, int fd, void (*ready)(void *a
 	return true;
 }
 
-void stream_hurry(struct stream *s)
+void stream_rank(struct stream *s, enum loop_dear_rank rank)
 {
 	(void)s;
+	(void)rank;
 }
 
 void stream_close(struct stream *s)
