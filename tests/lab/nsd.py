@@ -51,9 +51,9 @@ class Zone:
 class Nsd:
     """zones: children before parents, the root last; a signed child of a signed zone gets its DS
     there, an unsigned one is delegated without. It listens on port 53 as well, where the resolvers of
-    other people's programs ask, unless only."""
+    other people's programs ask, unless only; and there at further addresses, too."""
 
-    def __init__(self, address, port, zones, only=False):
+    def __init__(self, address, port, zones, only=False, further=()):
         self.address, self.port, self.zones = address, port, zones
         self.tree = Tree("nsd", PACKAGES)
         self.inst = f"/inst/{os.getpid()}-{address}-{port}"
@@ -63,7 +63,7 @@ class Nsd:
         with open(f"{self.dir}/nsd.conf", "w", encoding="utf-8") as f:
             f.write(NSD_CONF.format(
                 address=address, port=port, inst=self.inst,
-                also="" if only else f"ip-address: {address}@53"))
+                also="\n  ".join(f"ip-address: {a}@53" for a in (*([] if only else [address]), *further))))
             for z in zones:
                 self.write(z)
                 f.write(f'zone:\n  name: "{z.origin}"\n  zonefile: "{self.file(z)}"\n')

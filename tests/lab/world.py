@@ -41,16 +41,19 @@ class Net:
 
 class World:
     """receivers: which of other people's servers run. records: lines of the zone example.,
-    {net} stands for the network. zones: further ones, below example., before it is signed.
+    {net} stands for the network, a /24 of loopback or the one that is given. zones: further ones,
+    below example., before it is signed. roots: addresses at which the name server is, too.
     Everything ends with the lab."""
 
-    def __init__(self, lab, receivers=(), records=(), zones=(), port=25):
+    def __init__(self, lab, receivers=(), records=(), zones=(), port=25, net=None, roots=()):
         if os.geteuid() != 0:
             raise Skip("the world needs root: port 25, and trees to chroot into")
         self.lab, self.port = lab, port
-        self.claim = Net()
-        self.net, self.sinks = self.claim.net, {}
-        lab.at_end(self.claim.claim.close)
+        self.net, self.sinks = net, {}
+        if not net:
+            claim = Net()
+            self.net = claim.net
+            lab.at_end(claim.claim.close)
         lines = ["ns.nic IN A {net}.53", *self.mx("shop", HOME)]
         for name in receivers:
             lines += self.mx(name, RECEIVERS[name])
@@ -61,7 +64,8 @@ class World:
         try:
             self.receivers = {n: self.receiver(n) for n in receivers}   # all at once
             self.nsd = Nsd(self.ip(DNS_HOST), DNS_PORT,
-                           [*zones, Zone("example.", lines, signed=True), Zone(".", signed=True)])
+                           [*zones, Zone("example.", lines, signed=True), Zone(".", signed=True)],
+                           further=roots)
         except Unavailable as e:
             raise Skip(str(e)) from None
         lab.at_end(self.nsd.stop)

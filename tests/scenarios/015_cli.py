@@ -104,6 +104,7 @@ FAILS = {
                    (66, ["key", "create", "--account", "nobody"])],
     "key list": [(64, ["key", "list"]), (66, ["key", "list", "--account", "nobody"])],
     "key show": [(64, ["key", "show"]), (66, ["key", "show", "AAAAAAAAAAAAAAAAAAAAAA"])],
+    "key limit": [(64, ["key", "limit"]), (66, ["key", "limit", "AAAAAAAAAAAAAAAAAAAAAA", "--networks", "any"])],
     "key revoke": [(64, ["key", "revoke"]), (66, ["key", "revoke", "AAAAAAAAAAAAAAAAAAAAAA"])],
     "domain add": [(64, ["domain", "add", "x.example"]),
                    (65, ["domain", "add", "not a domain", "--account", "shop", "--verified"]),
@@ -190,7 +191,7 @@ def test_help_names_every_command(lab, s):
     got, out, _ = run(s, "help")
     equal(got, 0, "help")
     for c in ("serve", "init", "account add", "account list", "account hold", "account release",
-              "key create", "key list", "key show", "key revoke", "domain add", "domain list",
+              "key create", "key list", "key show", "key limit", "key revoke", "domain add", "domain list",
               "domain remove", "queue list", "queue show", "queue count", "queue damaged", "send",
               "status", "config check", "config dump", "spool salvage"):
         check(c in out, c, out)

@@ -397,7 +397,7 @@ def go(jobs_wanted, seed, each=None, say=print, binary=None, at_once=2, only=Non
         left = dict(enumerate(jobs))
         # A pool whose worker is gone waits for its answer for ever: what is missing is asked again.
         for _ in range(3):
-            with multiprocessing.get_context("fork").Pool(at_once) as pool:
+            with b.pool(at_once) as pool:
                 told = pool.imap_unordered(run, [(n, *j) for n, j in left.items()])
                 while left:
                     try:

@@ -13,7 +13,6 @@ in the order in which they were made (as a journal does) in two images of three,
 the third."""
 import collections
 import hashlib
-import multiprocessing
 import os
 import random
 import re
@@ -613,7 +612,7 @@ def go(images, seed, say=print, binary=None, env=None, messages=2500, at_once=2,
         for k, i in enumerate(points):
             plan[i].append(k)
         findings, notes, n = [], 0, 0
-        with multiprocessing.get_context("fork").Pool(at_once) as pool:
+        with b.pool(at_once) as pool:
             for results in pool.imap_unordered(part, [(w, at_once, plan, seed) for w in range(at_once)]):
                 for k, at, bad, some in results:
                     n, notes = n + 1, notes + some
