@@ -168,13 +168,18 @@ static bool show_one(struct api_run *r, const struct key *k, struct slice text, 
 	return ok;
 }
 
-/* A list of texts; NULL: "name" is not one. */
+/* A list of texts, or nothing of that name; NULL: it is something else. Never taken for an empty
+ * list, which lifts a limit. */
 static const struct slice *texts(struct api_run *r, const char *name, size_t *ret_n, struct err *e)
 {
-	const struct json *list = json_get(r->body, name);
-	size_t n = json_length(list);
-	struct slice *at = ARENA_ARRAY(&r->arena, struct slice, n + 1);
+	const struct json *list = NULL;
+	struct slice *at;
+	size_t n;
 
+	if (!json_want_list(r->body, name, false, &list, e))
+		return NULL;
+	n = json_length(list);
+	at = ARENA_ARRAY(&r->arena, struct slice, n + 1);
 	if (!at) {
 		err_set(e, ERR_LATER, "out of memory");
 		return NULL;

@@ -33,8 +33,20 @@ static void add_list(struct json_out *j, const char *key, struct slice left)
 	json_close_list(j);
 }
 
+/* An empty value is a variable that was not set, and no limit would come of it. */
+static bool limits_ok(const struct ctl_args *a, struct err *e)
+{
+	const char *empty = a->networks.p && !a->networks.n       ? "networks"
+			    : a->mechanisms.p && !a->mechanisms.n ? "mechanisms"
+								  : NULL;
+
+	return !empty || err_set(e, ERR_INPUT, "--%s is empty; say any for no limit", empty);
+}
+
 bool ctl_key_limits(const struct ctl_args *a, struct json_out *j, struct err *e)
 {
+	if (!limits_ok(a, e))
+		return false;
 	if (!a->mechanisms.n && !a->networks.n)
 		return err_set(e, ERR_INPUT, "key limit needs --networks or --mechanisms");
 	json_open(j);
@@ -66,6 +78,8 @@ static void add_means(const struct ctl_args *a, struct json_out *j)
 
 bool ctl_key_spec(const struct ctl_args *a, uint64_t seconds, struct json_out *j, struct err *e)
 {
+	if (!limits_ok(a, e))
+		return false;
 	json_open(j);
 	json_kstr(j, "account", a->account);
 	if (a->name.n)

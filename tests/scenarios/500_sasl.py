@@ -3,8 +3,10 @@ here wrote; what is offered where; and that no refusal tells more than another."
 import base64
 import hashlib
 import hmac
+import json
 import os
 import smtplib
+import socket
 import ssl
 import subprocess
 
@@ -493,14 +495,56 @@ def test_a_key_and_its_addresses(lab):
     check_eq(answers("127.0.0.1"), GRANT)
     check_eq(s.ctl("key", "limit", kid, "--mechanisms", "any")["mechanisms"], "")
     check_eq(answers("127.0.0.1"), YES)
-    for bad, why in (("192.0.2.1/24", "192.0.2.1/24"), ("mail.example", "no address"), ("", "needs")):
+    for bad, why in (("192.0.2.1/24", "192.0.2.1/24"), ("mail.example", "no address"), ("", "is empty")):
         code, _, err = s.run("key", "limit", kid, f"--networks={bad}", check=False)
         check(code in (64, 65) and why in err, "says what is wrong", code, err)
+    # A variable that was not set makes no key without a limit.
+    for args in (["create", "--account", "shop", "--networks", ""], ["create", "--account", "shop", "--mechanisms="],
+                 ["limit", kid, "--networks", "", "--mechanisms", "PLAIN"]):
+        code, _, err = s.run("key", *args, check=False)
+        check(code in (64, 65) and "any" in err, "is empty", code, err)
     many = ",".join(f"10.0.0.{n}" for n in range(17))
     code, _, err = s.run("key", "create", "--account", "shop", "--networks", many, check=False)
     check(code == 65 and "16" in err, "says how many", err)
     check_eq(s.run("key", "limit", "AAAAAAAAAAAAAAAAAAAAAA", "--networks", "any", check=False)[0], 66)
     check_eq(answers("127.0.0.1"), YES)
+
+
+def test_what_is_no_list_lifts_no_limit(lab):
+    """On the control socket: a text in place of a list of one is an error, not an empty list."""
+    s = lab.signet()
+    kid, key = s.new_key("shop", "--networks", "10.0.0.0/8", "--mechanisms", "PLAIN")
+
+    def post(path, body):
+        with socket.socket(socket.AF_UNIX) as c:
+            c.settimeout(15)
+            c.connect(s.options["control_socket"])
+            text = json.dumps(body).encode()
+            c.sendall(b"POST %s HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Type: application/json\r\n"
+                      b"Content-Length: %d\r\n\r\n%s" % (path.encode(), len(text), text))
+            got = b""
+            while more := c.recv(65536):
+                got += more
+        return int(got.split()[1]), got.decode()
+
+    for member in "networks", "mechanisms":
+        for value in "192.0.2.1", "PLAIN", "", None, {"a": "192.0.2.1"}, 7, True, [1], [["192.0.2.1"]], [None]:
+            status, got = post(f"/control/keys/{kid}/limit", {member: value})
+            check(status == 400 and member in got, f"{member}: {value!r}", got)
+            status, got = post("/control/keys", {"account": "shop", member: value})
+            check(status == 400 and member in got, f"{member}: {value!r}", got)
+    status, got = post("/control/keys", {"account": "shop", "scopes": "mail.send"})
+    check(status == 400, "nor of scopes", got)
+    k = s.ctl("key", "show", kid)
+    check_eq((k["networks"], k["mechanisms"]), ("10.0.0.0/8", "PLAIN"))
+    check_eq(len(s.ctl("key", "list", "--account", "shop")["keys"]), 2, "none was made")
+    with s.raw("tls") as c:
+        c.ehlo()
+        check_eq(str(c.auth(key)), GRANT)
+    check_eq(post(f"/control/keys/{kid}/limit", {"networks": [], "mechanisms": []})[0], 200, "an empty list lifts it")
+    with s.raw("tls") as c:
+        c.ehlo()
+        check_eq(str(c.auth(key)), YES)
 
 
 def test_cancel_and_begin_again(lab, s):
