@@ -216,7 +216,7 @@ struct gate_verdict gate_decided(struct gate *g, const struct gate_attempt *a, u
 		v = limiter_failed(g->limiter, &a->who, digest_of(g, a), now_ms);
 	else
 		v = limiter_look(g->limiter, &a->who, now_ms);
-	if (a->reason == REASON_OK)
+	if (a->reason == REASON_OK && !a->spared)
 		limiter_good(g->limiter, &a->who, now_ms);
 	ret.delay_ms = v.delay_ms;
 	ret.cause = v.cause;

@@ -43,7 +43,7 @@ struct gate_attempt {
 	struct limiter_who who;
 	struct slice secret; /* what was tried, or all of it that is the same in a second try */
 	enum auth_reason reason;
-	bool spared;                       /* not counted, whatever it was */
+	bool spared;                       /* nothing of it counts, for its address or against it */
 	const struct authlog_entry *entry; /* everything of it set but count, n, and the result */
 };
 

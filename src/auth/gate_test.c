@@ -142,7 +142,8 @@ static void test_no_guesses(void **state)
 						REASON_OTHER_IDENTITY,
 						REASON_USERNAME_KEY_MISMATCH,
 						REASON_ISSUER_DOWN,
-						REASON_ISSUER_BUSY };
+						REASON_ISSUER_BUSY,
+						REASON_ADDRESS };
 	struct fix f;
 	char secret[16];
 
@@ -150,8 +151,10 @@ static void test_no_guesses(void **state)
 	begin(&f, &plain);
 	for (unsigned i = 0; i < 400; i++) {
 		snprintf(secret, sizeof secret, "s%u", i);
-		assert_int_equal(attempt(&f, "192.0.2.1", secret, row[i % 12], NOW + i).delay_ms,
-				 0);
+		assert_int_equal(
+		    attempt(&f, "192.0.2.1", secret, row[i % (sizeof row / sizeof *row)], NOW + i)
+			.delay_ms,
+		    0);
 		assert_int_equal(
 		    attempt(&f, "192.0.2.2", "old", REASON_WRONG_SECRET, NOW + i).delay_ms, 0);
 	}
@@ -177,6 +180,10 @@ static void test_spared(void **state)
 		assert_int_equal(gate_decided(f.g, &a, NOW).delay_ms, 0);
 	}
 	assert_false(holds(&f, "192.0.2.9", NOW));
+	/* Nor does a good login make it known. */
+	a.reason = REASON_OK;
+	gate_decided(f.g, &a, NOW);
+	assert_int_equal(gate_standing(f.g, a.who.address, NOW), LIMITER_UNKNOWN);
 	/* It is in the log all the same. */
 	assert_true(gate_write(f.g, true, NOW, &f.e));
 	rows(&f, "failed", &sum);

@@ -435,6 +435,7 @@ static enum issuer_says ask_each(struct issuers *s, struct slice text, uint64_t 
 				 const struct issuer *may_ask, struct issuer_verdict *ret)
 {
 	enum issuer_says all = ISSUER_BAD;
+	bool before = may_ask; /* it stands before the one that may be asked */
 
 	ret->fault = TOKEN_MALFORMED;
 	for (size_t k = 0; k < s->n; k++) {
@@ -444,8 +445,13 @@ static enum issuer_says ask_each(struct issuers *s, struct slice text, uint64_t 
 		if (is_jwt(i))
 			continue;
 		says = judge_opaque(i, text, now_ms, may_ask, &ret->fault, &ret->token);
+		before = before && i != may_ask;
 		if (says == ISSUER_GOOD)
 			return good(i, ret);
+		/* It was asked, and what came of it is forgotten: else nobody would come behind one
+		 * that is tried again and again. */
+		if (says == ISSUER_ASK && before)
+			says = ISSUER_DOWN;
 		if (says == ISSUER_ASK)
 			return asks(i, ret);
 		/* One that knows it and does not like it has decided. */

@@ -665,6 +665,14 @@ static void one_after_the_other(void **state)
 	assert_int_equal(ask->asked, 0);
 	assert_int_equal(judge(&f, S("t"), true, NULL), ISSUER_GOOD);
 	assert_int_equal(ask->asked, 1);
+	/* What the first has said is forgotten while the second is waited for: the second is asked
+	 * all the same, and not the first again. */
+	assert_int_equal(issuers_judge(f.issuers, S("w"), NOW, NULL, &v), ISSUER_ASK);
+	assert_ptr_equal(v.ask, first);
+	assert_int_equal(issuers_judge(f.issuers, S("w"), NOW, first, &v), ISSUER_ASK);
+	answers_put(((struct issuer *)(uintptr_t)first)->answers, S("w"), S(""), 0);
+	assert_int_equal(issuers_judge(f.issuers, S("w"), NOW, v.ask, &v), ISSUER_GOOD);
+	token_free(v.token);
 	/* The second does not know it: the first might have. */
 	page(&f.server, "/ask", "{\"active\":false}");
 	assert_int_equal(judge(&f, S("u"), true, NULL), ISSUER_DOWN);

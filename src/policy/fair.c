@@ -30,32 +30,41 @@ static bool same_source(const struct fair_item *a, const struct fair_item *b)
 static uint64_t round_of(const struct fair *f, const struct fair_item *i)
 {
 	const struct fair_list *const lists[] = { &f->waits, &f->under_way };
-	uint64_t round = f->round;
+	uint64_t round = f->round[i->rank];
 
 	for (size_t k = 0; k < 2; k++)
 		for (const struct fair_item *o = lists[k]->first; o; o = o->next)
-			if (same_source(o, i) && o->round >= round)
+			if (o->rank == i->rank && same_source(o, i) && o->round >= round)
 				round = o->round + 1;
 	return round;
 }
 
 static bool sooner(const struct fair_item *a, const struct fair_item *b)
 {
-	return a->round != b->round ? a->round < b->round : a->rank < b->rank;
+	return a->rank != b->rank ? a->rank < b->rank : a->round < b->round;
 }
 
 void fair_add(struct fair *f, struct fair_item *i, struct fair_item **ret_evicted)
 {
-	struct fair_item *last = i;
+	struct fair_item *last = i, *its_last = i;
+	size_t of_source = 0;
 
 	i->round = round_of(f, i);
 	append(&f->waits, i, FAIR_WAITS);
 	*ret_evicted = NULL;
-	if (f->waits.n <= f->waiting)
-		return;
-	for (struct fair_item *o = f->waits.first; o; o = o->next)
+	for (struct fair_item *o = f->waits.first; o; o = o->next) {
 		if (!sooner(o, last))
 			last = o;
+		if (!same_source(o, i))
+			continue;
+		of_source++;
+		if (!sooner(o, its_last))
+			its_last = o;
+	}
+	if (of_source > f->waiting_per_source)
+		last = its_last;
+	else if (f->waits.n <= f->waiting)
+		return;
 	take_out(&f->waits, last);
 	*ret_evicted = last;
 }
@@ -86,8 +95,8 @@ struct fair_item *fair_next(struct fair *f)
 	take_out(&f->waits, best);
 	append(&f->under_way, best, FAIR_UNDER_WAY);
 	f->begun++;
-	if (!oldest && best->round > f->round)
-		f->round = best->round;
+	if (!oldest && best->round > f->round[best->rank])
+		f->round[best->rank] = best->round;
 	return best;
 }
 

@@ -18,7 +18,10 @@ static struct fair begin(size_t at_once, size_t per_source, size_t waiting)
 {
 	memset(items, 0, sizeof items);
 	n_items = 0;
-	return (struct fair){ .at_once = at_once, .per_source = per_source, .waiting = waiting };
+	return (struct fair){ .at_once = at_once,
+			      .per_source = per_source,
+			      .waiting = waiting,
+			      .waiting_per_source = waiting };
 }
 
 /* Of a source, towards a target. */
@@ -88,12 +91,12 @@ static void test_the_round_goes_on(void **state)
 
 	(void)state;
 	for (int k = 0; k < 3; k++) {
-		add(&f, 'x', 0);
-		add(&f, 'y', 0);
+		add(&f, 'x', 1);
+		add(&f, 'y', 1);
 	}
 	for (int k = 0; k < 5; k++)
 		fair_leave(&f, fair_next(&f));
-	add(&f, 'z', 0);
+	add(&f, 'z', 1);
 	assert_string_equal(served(&f), "yz");
 }
 
@@ -107,8 +110,8 @@ static void test_ranks(void **state)
 	add(&f, 'k', 0);
 	add(&f, 'k', 0);
 	add(&f, 'l', 0);
-	/* k l of the known, y, then the oldest; k's second is of the next round. */
-	assert_string_equal(served(&f), "klyxk");
+	/* Both rounds of the known, and then the oldest for once. */
+	assert_string_equal(served(&f), "klkxy");
 	f = begin(1, 1, MANY);
 	add(&f, 'x', 2);
 	for (char c = 'a'; c < 'g'; c++)
@@ -155,33 +158,79 @@ static void test_ceilings(void **state)
 	assert_null(fair_next(&f));
 }
 
+static struct fair_item *evicted_by(struct fair *f, struct fair_item *i)
+{
+	struct fair_item *evicted;
+
+	fair_add(f, i, &evicted);
+	return evicted;
+}
+
 static void test_full(void **state)
 {
 	struct fair f = begin(1, 1, 3);
-	struct fair_item *evicted, *a[3], *i;
+	struct fair_item *a[3], *i;
 
 	(void)state;
 	for (int k = 0; k < 3; k++)
-		a[k] = add(&f, 'a', 0);
-	/* A fourth of the same has no place; another one takes its last, also a stranger. */
-	i = item('a', "", 0);
-	fair_add(&f, i, &evicted);
-	assert_ptr_equal(evicted, i);
+		a[k] = add(&f, 'a', 1);
+	/* A fourth of the same has no place; another source takes its last. */
+	i = item('a', "", 1);
+	assert_ptr_equal(evicted_by(&f, i), i);
 	assert_int_equal(i->state, FAIR_OUT);
-	i = item('b', "", 2);
-	fair_add(&f, i, &evicted);
-	assert_ptr_equal(evicted, a[2]);
-	i = item('c', "", 2);
-	fair_add(&f, i, &evicted);
-	assert_ptr_equal(evicted, a[1]);
-	/* All are of one round: the last one goes, but a known one goes before a stranger. */
-	i = item('d', "", 2);
-	fair_add(&f, i, &evicted);
-	assert_ptr_equal(evicted, i);
-	i = item('e', "", 1);
-	fair_add(&f, i, &evicted);
-	assert_int_equal(evicted->source[0], 'c');
-	assert_string_equal(served(&f), "aeb");
+	assert_ptr_equal(evicted_by(&f, item('b', "", 1)), a[2]);
+	assert_ptr_equal(evicted_by(&f, item('c', "", 1)), a[1]);
+	/* All are of one round: the last one goes. */
+	i = item('d', "", 1);
+	assert_ptr_equal(evicted_by(&f, i), i);
+	/* Those who failed before have no place beside others; the known have one beside all. */
+	i = item('e', "", 2);
+	assert_ptr_equal(evicted_by(&f, i), i);
+	assert_int_equal(evicted_by(&f, item('k', "", 0))->source[0], 'c');
+	assert_int_equal(evicted_by(&f, item('k', "", 0))->source[0], 'b');
+	assert_string_equal(served(&f), "kka");
+}
+
+/* A flood of strangers, each from an address of its own, and a burst of one that is known. */
+static void test_a_burst_beside_a_flood(void **state)
+{
+	struct fair f = begin(4, 2, 32);
+	struct fair_item *evicted;
+	size_t n = 0;
+
+	(void)state;
+	for (char c = 1; c <= 32; c++)
+		add(&f, c, 1);
+	for (int k = 0; k < 10; k++) {
+		fair_add(&f, item('k', "", 0), &evicted);
+		assert_int_equal(evicted->rank, 1);
+	}
+	for (int k = 0; k < 15; k++) {
+		struct fair_item *i = fair_next(&f);
+
+		n += i->rank == 0;
+		fair_leave(&f, i);
+	}
+	assert_int_equal(n, 10);
+}
+
+/* One source does not fill the room, known or not. */
+static void test_room_of_a_source(void **state)
+{
+	struct fair f = begin(1, 1, 10);
+	struct fair_item *i;
+
+	(void)state;
+	f.waiting_per_source = 2;
+	add(&f, 'x', 2);
+	add(&f, 'k', 0);
+	add(&f, 'k', 0);
+	i = item('k', "", 0);
+	assert_ptr_equal(evicted_by(&f, i), i);
+	i = item('k', "", 1);
+	assert_ptr_equal(evicted_by(&f, i), i);
+	add(&f, 'l', 2);
+	assert_string_equal(served(&f), "kkxl");
 }
 
 static void test_leaving(void **state)
@@ -213,6 +262,8 @@ int fair_tests(void)
 		cmocka_unit_test(test_ranks),
 		cmocka_unit_test(test_ceilings),
 		cmocka_unit_test(test_full),
+		cmocka_unit_test(test_a_burst_beside_a_flood),
+		cmocka_unit_test(test_room_of_a_source),
 		cmocka_unit_test(test_leaving),
 	};
 

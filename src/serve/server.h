@@ -68,6 +68,7 @@ struct server {
 	struct lane *names;   /* name service: may hang without harm to the others */
 	struct lane *issuers; /* tokens whose issuer is asked: it may hang; context: store_handle */
 	struct token_turns *token_turns; /* who uses that lane next */
+	bool warming, warm_again;        /* keys are fetched for all; home 0's */
 	struct lane *watch;      /* scrapes and health: work even when everything else hangs */
 	struct batch *committer; /* jobs: struct commit */
 

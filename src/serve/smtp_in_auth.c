@@ -217,7 +217,7 @@ static void decided(struct conn *c, struct login *l)
 	c->counted_account = false;
 	MUST(l->ok == (l->finding.reason == REASON_OK));
 	if (!l->ok) {
-		c->failed = true;
+		c->failed |= auth_answer(l->finding.reason) != AUTH_LATER;
 		answer_auth(c, l->question, auth_answer(l->finding.reason), false);
 	} else if (!tally_add(s->accounts, slice(&l->who.account, sizeof l->who.account),
 			      c->door->generation->conf->limits.connections_per_account)) {

@@ -136,8 +136,10 @@ bool token_is_for_us(const struct generation *g, struct slice host, struct slice
 
 /* -- keys beforehand -- */
 
+/* One at a time, since it takes a worker for as long as the issuers like. */
 struct warm {
 	struct job job;
+	struct server *server;
 	struct issuers *issuers;
 };
 
@@ -150,19 +152,29 @@ static void warm_run(struct job *job, void *ctx)
 static void warm_done(struct job *job)
 {
 	struct warm *w = (struct warm *)(void *)job;
+	struct server *s = w->server;
 
 	issuers_free(w->issuers);
 	free(w);
+	s->warming = false;
+	if (s->warm_again)
+		token_warm(s, s->homes[0].now);
 }
 
 void token_warm(struct server *s, const struct generation *g)
 {
-	struct warm *w = issuers_count(g->issuers) ? calloc(1, sizeof *w) : NULL;
+	struct warm *w;
 
-	if (!w)
+	s->warm_again = s->warming;
+	if (s->warming || !issuers_count(g->issuers) || !(w = calloc(1, sizeof *w)))
 		return;
+	s->warming = true;
+	w->server = s;
 	w->job = (struct job){ .run = warm_run, .done = warm_done, .home = s->homes[0].loop };
 	w->issuers = issuers_hold(g->issuers);
-	if (!lane_post(s->issuers, &w->job))
-		warm_done(&w->job);
+	if (lane_post(s->issuers, &w->job))
+		return;
+	s->warming = false;
+	issuers_free(w->issuers);
+	free(w);
 }

@@ -39,7 +39,8 @@ void token_case_done(struct token_case *); /* wipes; harmless on zeros */
  * a certificate of ours bears, or an address; a port of ours or of the trade. Empty: unsaid. */
 bool token_is_for_us(const struct generation *, struct slice host, struct slice port);
 
-/* Fetches the keys of the issuers in use, so that the first login need not wait. */
+/* Fetches the keys of the issuers in use, so that the first login need not wait. On home 0, or
+ * before it runs. */
 void token_warm(struct server *, const struct generation *);
 
 #endif

@@ -3,9 +3,10 @@
 #include <pthread.h>
 #include <stdlib.h>
 
-/* Of one address: two of four, so that no two can keep everybody waiting. */
-#define PER_SOURCE (TOKEN_WORKERS / 2)
-#define WAITING    256
+/* Of one address: two of four, so that no single one keeps all waiting. */
+#define PER_SOURCE         (TOKEN_WORKERS / 2)
+#define WAITING            256
+#define WAITING_PER_SOURCE 64
 
 struct token_turns {
 	pthread_mutex_t lock;
@@ -21,8 +22,10 @@ struct token_turns *token_turns_new(struct lane *lane)
 		return NULL;
 	pthread_mutex_init(&all->lock, NULL);
 	all->lane = lane;
-	all->fair =
-	    (struct fair){ .at_once = TOKEN_WORKERS, .per_source = PER_SOURCE, .waiting = WAITING };
+	all->fair = (struct fair){ .at_once = TOKEN_WORKERS,
+				   .per_source = PER_SOURCE,
+				   .waiting = WAITING,
+				   .waiting_per_source = WAITING_PER_SOURCE };
 	return all;
 }
 

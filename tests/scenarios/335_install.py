@@ -119,10 +119,11 @@ def test_user_and_directories(lab, dest):
 
 
 class Manager:
-    """The service manager's end: what it is told."""
+    """The service manager's end: what it is told. In a directory that the user can reach, which the
+    one of the tree may not be."""
 
-    def __init__(self, lab):
-        self.path = os.path.join(lab.make_dir("notify"), "n")
+    def __init__(self, lab, dir):
+        self.path = os.path.join(dir, "notify")
         self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self.socket.bind(self.path)
         os.chmod(self.path, 0o777)
@@ -225,7 +226,7 @@ def test_as_the_unit_starts_it(lab, dest):
     """As the user from the start, with one capability in the ambient set; the manager is told."""
     a, b = low_ports(2)
     s, d = place(lab, dest, {("listener", "a"): {"address": [f"127.0.0.1:{a}"]}})
-    manager = Manager(lab)
+    manager = Manager(lab, d)
     s.env.update(NOTIFY_SOCKET=manager.path, WATCHDOG_USEC="1500000")
     s.wrap = ["setpriv", "--reuid=nobody", f"--regid={NOBODY.pw_gid}", "--clear-groups",
               "--inh-caps=-all,+net_bind_service", "--ambient-caps=-all,+net_bind_service",

@@ -6,6 +6,8 @@ import hmac
 import json
 import os
 import smtplib
+import socket
+import struct
 import threading
 import time
 
@@ -436,6 +438,54 @@ def test_one_address_with_many_tokens(lab):
         t.join(60)
     equal(set(answered), {("error", GRANT)}, "and all are answered in the end")
     equal(len(answered), 60)
+
+
+def test_who_leaves_while_the_issuer_is_asked(lab):
+    """Connections end while their tokens wait for a turn, while they are asked about, and when there
+    is no room for them; whoever stays is answered."""
+    i = Issuer(lab)
+    s = server(lab, i, opaque=True, timeout="20s")
+    robot_key(s, claim="client_id")
+    good = known(s, i.token(resource="urn:mail:opaque"))
+    equal(login(s, good), [YES])
+    i.hang()
+    # More of one address than may wait, and one each of many others: some are turned away at once.
+    sources = ["127.0.0.7"] * 90 + [f"127.0.3.{n}" for n in range(1, 241)]
+    many = []
+    for n, source in enumerate(sources):
+        c = s.raw("tls", timeout=60, source=source)
+        c.ehlo()
+        c.line("AUTH OAUTHBEARER " + words("OAUTHBEARER", f"slow-{n}", "", ""))
+        many.append(c)
+    s.wait_event("authentication", reason="issuer_busy", count=20)
+    busy = s.events("authentication", reason="issuer_busy")
+    check(len(busy) < 120, "the rest waits", len(busy))
+    for c in many[::3]:
+        c.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        c.close()
+    i.go_on()
+    stay = [c for n, c in enumerate(many) if n % 3]
+    said = [str(c.reply()) for c in stay]
+    check({x[:3] for x in said} <= {"334", "454"} and "454 4.7.0 Temporary authentication failure" in said, set(said))
+    check(sum(x.startswith("334") for x in said) > 100, "those who waited are judged", len(said))
+    equal(login(s, known(s, i.token(resource="urn:mail:opaque"))), [YES])
+    for c in stay:
+        c.close()
+    # And the server, while many wait: those under way end by the issuer's timeout.
+    s.options[("issuer", "sso")]["timeout"] = "2s"
+    s.write_conf()
+    s.ctl("reload")
+    i.hang()
+    many = []
+    for n in range(40):
+        c = s.raw("tls", timeout=60, source=f"127.0.4.{n + 1}")
+        c.ehlo()
+        c.line("AUTH OAUTHBEARER " + words("OAUTHBEARER", f"last-{n}", "", ""))
+        many.append(c)
+    s.stop()
+    for c in many:
+        c.close()
+    i.go_on()
 
 
 def test_one_that_hangs_beside_another(lab):
