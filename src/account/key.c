@@ -136,7 +136,8 @@ static bool make_more(const struct key_spec *spec, const struct key_text *parts,
 	key_scram_make(parts->whole, salt, &m->scram);
 	mechanisms_text(spec->mechanisms, &m->mechanisms);
 	networks_bytes(&spec->networks, &m->networks);
-	if (m->networks.failed)
+	/* Cut short, they would be no limit. */
+	if (m->mechanisms.failed || m->networks.failed)
 		return err_set(e, ERR_LATER, "key: out of memory");
 	for (size_t i = 0; i < spec->n_identities; i++) {
 		if (i)
