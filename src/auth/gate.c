@@ -158,27 +158,6 @@ static void push_saved(struct gate *g, const struct ban *b)
 	g->saved_end = &s->next;
 }
 
-/* Whether it may have been a guess: not when nobody could decide, nor when the secret was right and
- * something else was not. */
-static bool is_guess(enum auth_reason r)
-{
-	switch (auth_answer(r)) {
-	case AUTH_OK:
-	case AUTH_LATER: return false;
-	case AUTH_BAD_PAIR:
-	case AUTH_BASIC:
-	case AUTH_INVALID: break;
-	}
-	/* A token that its issuer has signed is no guess either, whatever else is wrong with it. */
-	return r != REASON_MECHANISM && r != REASON_ADDRESS && r != REASON_REVOKED &&
-	       r != REASON_EXPIRED && r != REASON_ACCOUNT_HELD && r != REASON_ACCOUNT_CLOSED &&
-	       r != REASON_SCOPE_MISSING && r != REASON_OTHER_IDENTITY &&
-	       r != REASON_USERNAME_KEY_MISMATCH && r != REASON_TOKEN_AUDIENCE &&
-	       r != REASON_TOKEN_EXPIRED && r != REASON_TOKEN_NOT_YET && r != REASON_TOKEN_SCOPE &&
-	       r != REASON_TOKEN_CLAIMS && r != REASON_UNKNOWN_SUBJECT &&
-	       r != REASON_AMBIGUOUS_SUBJECT;
-}
-
 static uint64_t digest_of(const struct gate *g, const struct gate_attempt *a)
 {
 	uint64_t key[2] = { g->key[0], siphash(g->key, a->who.identity) };
@@ -212,7 +191,7 @@ struct gate_verdict gate_decided(struct gate *g, const struct gate_attempt *a, u
 	snprintf(e.result, sizeof e.result, "%s", a->reason == REASON_OK ? "ok" : "failed");
 	snprintf(e.reason, sizeof e.reason, "%s", auth_reason_name(a->reason));
 	pthread_mutex_lock(&g->lock);
-	if (is_guess(a->reason) && !a->spared)
+	if (auth_is_guess(a->reason) && !a->spared)
 		v = limiter_failed(g->limiter, &a->who, digest_of(g, a), now_ms);
 	else
 		v = limiter_look(g->limiter, &a->who, now_ms);

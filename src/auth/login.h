@@ -150,6 +150,9 @@ enum auth_answer {
 };
 
 enum auth_answer auth_answer(enum auth_reason);
+/* Whether it may have been a guess: not when nobody could decide, nor when the secret was right (a
+ * token: signed by its issuer) and something else was not. */
+bool auth_is_guess(enum auth_reason);
 
 struct auth_text {
 	unsigned code;         /* SMTP reply code */
