@@ -276,6 +276,16 @@ static bool read_spec(struct api_run *r, struct key_spec *spec, struct err *e)
 	return read_means(r, spec, e);
 }
 
+/* What is misspelled must not make a key without its limit. */
+static bool knows_all(struct api_run *r, struct err *e)
+{
+	static const char *const names[] = { "account",  "name",       "expires",  "scopes",
+					     "cram_md5", "mechanisms", "networks", "certificates",
+					     "tokens",   "import" };
+
+	return !r->body || json_only(r->body, names, sizeof names / sizeof *names, e);
+}
+
 bool api_key_create(struct api_run *r, struct err *e)
 {
 	struct account a;
@@ -285,7 +295,7 @@ bool api_key_create(struct api_run *r, struct err *e)
 	struct buf text;
 	bool ok;
 
-	if (!api_account(r, true, &a, e) || !read_spec(r, &spec, e) ||
+	if (!knows_all(r, e) || !api_account(r, true, &a, e) || !read_spec(r, &spec, e) ||
 	    !json_want_text(r->body, "import", false, &import, e))
 		return false;
 	buf_init(&text, 256);
@@ -331,6 +341,7 @@ bool api_key_show(struct api_run *r, struct err *e)
 /* An empty list lifts the limit; what is not there stays as it is. */
 bool api_key_limit(struct api_run *r, struct err *e)
 {
+	static const char *const names[] = { "mechanisms", "networks" };
 	struct mechanisms mechanisms = { 0 };
 	struct networks networks = { 0 };
 	bool has_names = r->body && json_get(r->body, "mechanisms");
@@ -338,7 +349,7 @@ bool api_key_limit(struct api_run *r, struct err *e)
 
 	if (!has_names && !has_nets)
 		return err_set(e, ERR_INPUT, "\"networks\" or \"mechanisms\" is needed");
-	return read_limits(r, &mechanisms, &networks, e) &&
+	return json_only(r->body, names, 2, e) && read_limits(r, &mechanisms, &networks, e) &&
 	       key_set_limits(r->call->ctx->store, &r->actor, r->arg,
 			      has_names ? &mechanisms : NULL, has_nets ? &networks : NULL, e) &&
 	       api_key_show(r, e);

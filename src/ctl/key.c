@@ -17,6 +17,15 @@ static bool read_import(struct json_out *j, struct err *e)
 	return ok || err_set(e, ERR_INPUT, "no key on standard input");
 }
 
+static void add_texts(struct json_out *j, const char *key, const struct slice *at, size_t n)
+{
+	json_key(j, key);
+	json_open_list(j);
+	for (size_t i = 0; i < n; i++)
+		json_str(j, at[i]);
+	json_close_list(j);
+}
+
 /* "any" is none at all. */
 static void add_list(struct json_out *j, const char *key, struct slice left)
 {
@@ -64,16 +73,8 @@ static void add_means(const struct ctl_args *a, struct json_out *j)
 	json_kbool(j, "cram_md5", a->cram_md5);
 	add_list(j, "mechanisms", a->mechanisms);
 	add_list(j, "networks", a->networks);
-	json_key(j, "certificates");
-	json_open_list(j);
-	for (size_t i = 0; i < a->n_certificates; i++)
-		json_str(j, a->certificates[i]);
-	json_close_list(j);
-	json_key(j, "tokens");
-	json_open_list(j);
-	for (size_t i = 0; i < a->n_tokens; i++)
-		json_str(j, a->tokens[i]);
-	json_close_list(j);
+	add_texts(j, "certificates", a->certificates, a->n_certificates);
+	add_texts(j, "tokens", a->tokens, a->n_tokens);
 }
 
 bool ctl_key_spec(const struct ctl_args *a, uint64_t seconds, struct json_out *j, struct err *e)
@@ -86,11 +87,7 @@ bool ctl_key_spec(const struct ctl_args *a, uint64_t seconds, struct json_out *j
 		json_kstr(j, "name", a->name);
 	if (seconds)
 		json_knum(j, "expires", seconds);
-	json_key(j, "scopes");
-	json_open_list(j);
-	for (size_t i = 0; i < a->n_scopes; i++)
-		json_str(j, a->scopes[i]);
-	json_close_list(j);
+	add_texts(j, "scopes", a->scopes, a->n_scopes);
 	add_means(a, j);
 	if (a->import_key && !read_import(j, e))
 		return false;

@@ -533,6 +533,10 @@ def test_what_is_no_list_lifts_no_limit(lab):
             check(status == 400 and member in got, f"{member}: {value!r}", got)
             status, got = post("/control/keys", {"account": "shop", member: value})
             check(status == 400 and member in got, f"{member}: {value!r}", got)
+    # Nor is what is misspelled passed over.
+    for path in "/control/keys", f"/control/keys/{kid}/limit":
+        status, got = post(path, {"account": "shop", "networks": ["10.0.0.0/8"], "mechanism": ["PLAIN"]})
+        check(status == 400 and ("mechanism" in got or "account" in got), path, got)
     status, got = post("/control/keys", {"account": "shop", "scopes": "mail.send"})
     check(status == 400, "nor of scopes", got)
     k = s.ctl("key", "show", kid)
