@@ -46,5 +46,6 @@ void *__wrap_realloc(void *p, size_t n)
 int main(void)
 {
 	return route_tests() + operate_tests() + outcome_tests() + bounce_tests() + submit_tests() +
-	       schedule_tests() + site_tests() + mx_tests();
+	       schedule_tests() + schedule_mx_tests() + schedule_change_tests() + site_tests() +
+	       mx_tests();
 }

@@ -28,6 +28,8 @@ void memory_fails_at(size_t n);
 bool memory_failed(void);
 
 int schedule_tests(void);
+int schedule_mx_tests(void);
+int schedule_change_tests(void);
 int site_tests(void);
 int mx_tests(void);
 int bounce_tests(void);

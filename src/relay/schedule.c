@@ -360,14 +360,14 @@ bool schedule_lookups_full(const struct schedule *s)
 	return s->n_lookups >= s->lookups_max;
 }
 
-/* One connection at once proves the site; from then on one more is opened whenever the last one
- * proved itself and work is still waiting. */
+/* Of a busy site. One connection at once proves it; from then on one more is opened whenever the
+ * last one proved itself and work is still waiting. */
 static bool wants(const struct schedule *s, const struct site *site, uint64_t now_ms)
 {
 	if (site->kind == SITE_UNRESOLVED && (site->active || schedule_lookups_full(s)))
 		return false;
-	return site->first && site->not_before_ms <= now_ms && site->unproven == 0 &&
-	       site->charged == 0 && site->active < site->route->connections;
+	return site->not_before_ms <= now_ms && site->unproven == 0 && site->charged == 0 &&
+	       site->active < site->route->connections;
 }
 
 struct site *schedule_wants(struct schedule *s, uint64_t now_ms)
