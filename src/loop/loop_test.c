@@ -631,41 +631,35 @@ static void on_first_start(struct loop_task *t)
 	dear_ask(&a->d[10]);
 }
 
-static void test_dear_first(void **state)
+/* The order in which twelve are served, two of which have another rank. */
+static void assert_dear(int one, int other, enum loop_dear_rank rank, const char *order)
 {
 	struct dears a = { .start.run = on_first_start };
 	struct err e;
 
-	(void)state;
 	a.loop = loop_new(&e);
 	assert_non_null(a.loop);
 	for (int i = 0; i < 12; i++)
 		a.d[i] = (struct dear){ .d.run = on_dear, .all = &a, .name = i };
-	a.d[9].d.rank = a.d[10].d.rank = LOOP_DEAR_IS_FIRST;
+	a.d[one].d.rank = a.d[other].d.rank = rank;
 	loop_post(a.loop, &a.start);
 	loop_run(a.loop);
-	/* Four at once; then the two that came last, and the rest in order. */
-	assert_string_equal(a.order, "abcdjkefghil");
+	assert_string_equal(a.order, order);
 	loop_free(a.loop);
+}
+
+static void test_dear_first(void **state)
+{
+	(void)state;
+	/* Four at once; then the two that came last, and the rest in order. */
+	assert_dear(9, 10, LOOP_DEAR_IS_FIRST, "abcdjkefghil");
 }
 
 /* Those who are last wait for the others, but for one in four. */
 static void test_dear_last(void **state)
 {
-	struct dears a = { .start.run = on_first_start };
-	struct err e;
-
 	(void)state;
-	a.loop = loop_new(&e);
-	assert_non_null(a.loop);
-	for (int i = 0; i < 12; i++)
-		a.d[i] = (struct dear){ .d.run = on_dear, .all = &a, .name = i };
-	/* Of a to d, which are served at once, none; then e and f. */
-	a.d[4].d.rank = a.d[5].d.rank = LOOP_DEAR_IS_LAST;
-	loop_post(a.loop, &a.start);
-	loop_run(a.loop);
-	assert_string_equal(a.order, "abcdghieljkf");
-	loop_free(a.loop);
+	assert_dear(4, 5, LOOP_DEAR_IS_LAST, "abcdghieljkf");
 }
 
 int test_loop(void)

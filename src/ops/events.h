@@ -19,7 +19,7 @@
 	X(LOG_CONNECTION_CLOSED,  "connection_closed",  "a client connection ended") \
 	X(LOG_TLS_FAILED,         "tls_failed",         "a TLS handshake failed") \
 	X(LOG_AUTHENTICATION,     "authentication",     "a login was decided, or a login was withdrawn; result, and reason for the owner's eyes") \
-	X(LOG_ISSUER,             "issuer",             "an issuer of tokens does not answer (down; reason), or does again (up)") \
+	X(LOG_ISSUER,             "issuer",             "an issuer of tokens does not answer (down; reason), does again (up), or has no verdict on one (trouble; reason)") \
 	X(LOG_BANNED,             "banned",             "an address has had its chances, or a ban was made or lifted by hand") \
 	X(LOG_MESSAGE_ACCEPTED,   "message_accepted",   "a message is durable and was acknowledged") \
 	X(LOG_MESSAGE_REFUSED,    "message_refused",    "a message was refused after its end of data") \

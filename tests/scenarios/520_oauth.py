@@ -1,6 +1,7 @@
 """Tokens of an issuer: oidc-provider gives them, clients that nobody here wrote bring them, and
 everything that is wrong with one is refused alike. The issuer rotates its keys, goes away, hangs."""
 import base64
+import contextlib
 import hashlib
 import hmac
 import json
@@ -315,15 +316,11 @@ def test_an_issuer_that_is_gone(lab):
     s.wait_event("issuer", state="up")
 
 
-def test_one_that_hangs_costs_the_others_nothing(lab):
-    """200 logins with mail by PLAIN while an issuer takes connections and says nothing."""
-    i = Issuer(lab)
-    s = server(lab, i, opaque=True)
-    robot_key(s, claim="client_id")
-    tokens = [known(s, i.token(resource="urn:mail:opaque")) for _ in range(24)]
-    equal(login(s, tokens[0]), [YES])
-    i.hang()
-    over, got, times, began = threading.Event(), [], [], time.monotonic()
+@contextlib.contextmanager
+def asking(s, issuer, tokens):
+    """Eight who log in with these tokens again and again; what they are answered is in the list. At the
+    end the issuer goes on."""
+    over, got = threading.Event(), []
 
     def ask(mine):
         while not over.is_set():
@@ -332,10 +329,28 @@ def test_one_that_hangs_costs_the_others_nothing(lab):
                     c.ehlo()
                     got.append(tuple(bearer(c, "OAUTHBEARER", t)))
 
-    threads = [threading.Thread(target=ask, args=(tokens[k::8],)) for k in range(1, 9)]
+    threads = [threading.Thread(target=ask, args=(tokens[k::8],)) for k in range(8)]
     for t in threads:
         t.start()
     try:
+        yield got
+    finally:
+        over.set()
+        issuer.go_on()
+        for t in threads:
+            t.join(60)
+
+
+def test_one_that_hangs_costs_the_others_nothing(lab):
+    """200 logins with mail by PLAIN while an issuer takes connections and says nothing."""
+    i = Issuer(lab)
+    s = server(lab, i, opaque=True)
+    robot_key(s, claim="client_id")
+    tokens = [known(s, i.token(resource="urn:mail:opaque")) for _ in range(24)]
+    equal(login(s, tokens[0]), [YES])
+    i.hang()
+    times, began = [], time.monotonic()
+    with asking(s, i, tokens[1:]) as got:
         for n in range(200):
             at = time.monotonic()
             with s.raw("tls") as c:
@@ -347,11 +362,6 @@ def test_one_that_hangs_costs_the_others_nothing(lab):
         equal(login(s, tokens[0]), [YES])
         while time.monotonic() - began < 30:
             time.sleep(0.2)
-    finally:
-        over.set()
-        i.go_on()
-        for t in threads:
-            t.join(60)
     check(len(got) > 20 and set(got) <= {(LATER,), (YES,)}, "454 or, at the very end, 235", set(got))
     check((LATER,) in got, "it hung", got[:3])
     times.sort()
@@ -500,19 +510,7 @@ def test_one_that_hangs_beside_another(lab):
     tokens = [known(s, other.token()) for _ in range(3)]
     equal(login(s, tokens[0]), [YES])
     one.hang()
-    over, got = threading.Event(), []
-
-    def ask(mine):
-        while not over.is_set():
-            for t in mine:
-                with s.raw("tls", timeout=60) as c:
-                    c.ehlo()
-                    got.append(tuple(bearer(c, "OAUTHBEARER", t)))
-
-    threads = [threading.Thread(target=ask, args=(stuck[k::8],)) for k in range(8)]
-    for t in threads:
-        t.start()
-    try:
+    with asking(s, one, stuck) as got:
         wait_for("all to ask", 30, lambda: len(s.events("connection")) > 8)
         time.sleep(1.1)    # the keys of the other one are too old then, and fetched again
         equal(login(s, tokens[0]), [YES])
@@ -521,11 +519,6 @@ def test_one_that_hangs_beside_another(lab):
             equal(login(s, tokens[n % 3]), [YES])
             time.sleep(0.5)
         check(set(got) <= {(LATER,)}, "the other one hangs", set(got))
-    finally:
-        over.set()
-        one.go_on()
-        for t in threads:
-            t.join(60)
 
 
 def test_a_reload_brings_one(lab):
