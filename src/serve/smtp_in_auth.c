@@ -1,6 +1,7 @@
 /* serve/smtp_in_auth.c -- who a connection is: at AUTH, and at each MAIL still. */
 #include "auth/gate.h"
 #include "auth/known.h"
+#include "base/fault.h"
 #include "base/must.h"
 #include "loop/tls_peer.h"
 #include "ops/clock.h"
@@ -13,6 +14,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 static void answer_close(struct conn *c, uint32_t question, int code, const char *enh,
 			 struct slice text)
@@ -171,6 +173,8 @@ static void login_run(struct job *job, void *store)
 	struct login *l = (struct login *)(void *)job;
 	struct auth_attempt *a = &l->attempt;
 
+	if (FAULT("slow_login"))
+		usleep(50000);
 	if (a->by == AUTH_BY_TOKEN && a->fault == REASON_OK) {
 		a->now_ms = clock_wall_ms(); /* it may have waited */
 		l->asks = !token_case_judge(&l->token, a->password, a->now_ms);

@@ -24,4 +24,5 @@ BUILD = os.path.join(ROOT, "build")
 # The runner sets it: two runs at once do not share files.
 SCRATCH = os.environ.get("SIGNET_SCRATCH", os.path.join(BUILD, "scratch/one"))
 SIGNET = os.environ.get("SIGNET", os.path.join(BUILD, "release/src/signet"))
+SIGNET_ASAN = os.path.join(BUILD, "asan/src/signet")     # with the fault points, too
 SIGNET_FAULTS = os.path.join(BUILD, "faults/src/signet")

@@ -8,7 +8,7 @@ import struct
 import subprocess
 import time
 
-from lab import raw
+from lab import paths, raw
 from lab.lab import check, equal, reply
 from lab.raw import wait_for
 
@@ -333,3 +333,29 @@ def test_many_who_guess_at_once_are_all_answered(lab):
     s.stop()
     for c in late:
         c.close()
+
+
+def test_who_is_put_out_while_they_wait(lab):
+    """All places are taken, and most who have one wait for a worker: newcomers take theirs. Nobody's job
+    is done for a connection that is no more (under sanitizers), and the newcomers are let in."""
+    s = lab.signet({"guard": {"allow": [], "delay": "0s", "ban_after": 0}, "threads": 1,
+                    "limits": {"connections": 60}}, binary=paths.SIGNET_ASAN,
+                   env={"SIGNET_FAULT": "slow_login", "ASAN_OPTIONS": "detect_leaks=0"})
+    many = [s.raw("tls", source=f"127.0.2.{k + 1}", timeout=60) for k in range(60)]
+    for k, c in enumerate(many):
+        c.ehlo()
+        c.line("AUTH PLAIN " + raw.plain("apikey", wrong(s.key, k)))
+    late = []
+    for k in range(30):
+        late.append(s.raw("tls", source=f"127.0.3.{k + 1}", timeout=60))
+        late[-1].ehlo()
+    equal(len(s.wait_event("connection_refused", reason="connections_oldest", count=30)), 30)
+    failed = len(s.events("authentication", result="failed"))
+    check(failed < 40, "most had waited", failed)
+    for c in late:
+        reply(c.auth(s.key), "235 *", "a newcomer")
+        c.close()
+    for c in many:
+        c.close()
+    with s.login(source="127.0.4.1"):
+        pass

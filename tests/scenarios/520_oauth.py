@@ -25,7 +25,7 @@ WRONG = {"XOAUTH2": {"status": "401", "schemes": "bearer", "scope": "mail.send"}
          "OAUTHBEARER": {"status": "invalid_token", "scope": "mail.send"}}
 
 
-def server(lab, i, *, opaque=False, env=None, start=True, **more):
+def server(lab, i, *, opaque=False, env=None, start=True, binary=None, limits=None, **more):
     issuer = {"url": i.url, "audience": "mail", "claims": ["sub", "client_id"], "timeout": "2s", **more}
     if opaque:
         secret = os.path.join(lab.make_dir("secret"), "s")
@@ -34,8 +34,8 @@ def server(lab, i, *, opaque=False, env=None, start=True, **more):
         issuer.update({"kind": "opaque", "client_id": "mailrelay", "client_secret_file": secret,
                        "claims": ["client_id"]})
     return lab.signet({("issuer", "sso"): issuer, ("listener", "relay"): {"mechanisms": ["XOAUTH2"]},
-                       "limits": {"auth_failures": 0, "errors": 0},
-                       "guard": {"delay": "0s", "ban_after": 0}}, env=env, start=start)
+                       "limits": {"auth_failures": 0, "errors": 0, **(limits or {})},
+                       "guard": {"delay": "0s", "ban_after": 0}}, env=env, start=start, binary=binary)
 
 
 def robot_key(s, *more, claim="sub"):
@@ -496,6 +496,32 @@ def test_who_leaves_while_the_issuer_is_asked(lab):
     for c in many:
         c.close()
     i.go_on()
+
+
+def test_who_is_put_out_while_the_issuer_is_asked(lab):
+    """Newcomers take the places of those whose tokens wait (under sanitizers)."""
+    i = Issuer(lab)
+    s = server(lab, i, opaque=True, timeout="20s", limits={"connections": 60}, binary=paths.SIGNET_ASAN,
+               env={"ASAN_OPTIONS": "detect_leaks=0"})
+    i.hang()
+    many = []
+    for n in range(60):
+        c = s.raw("tls", timeout=60, source=f"127.0.5.{n + 1}")
+        c.ehlo()
+        c.line("AUTH OAUTHBEARER " + words("OAUTHBEARER", f"slow-{n}", "", ""))
+        many.append(c)
+    for n in range(50):
+        c = s.raw("tls", timeout=60, source=f"127.0.6.{n + 1}")
+        c.ehlo()
+        c.expect("AUTH PLAIN " + raw.plain("apikey", s.key), YES)
+        many.append(c)
+    equal(len(s.wait_event("connection_refused", reason="connections_oldest", count=50)), 50)
+    i.go_on()
+    for c in many:
+        c.close()
+    with s.raw("tls") as c:
+        c.ehlo()
+        c.expect("AUTH PLAIN " + raw.plain("apikey", s.key), YES)
 
 
 def test_one_that_hangs_beside_another(lab):
