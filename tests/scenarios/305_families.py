@@ -4,6 +4,7 @@ import time
 
 from lab import netns
 from lab.lab import check, equal
+from lab.nsd import fetch
 from lab.raw import wait_for
 from lab.world import World, outcomes, post, wait_outcome
 
@@ -50,6 +51,7 @@ def records():
 
 
 def setup(lab):
+    fetch()
     netns.enter()
     here = {n for _, n in HOSTS.values()} | {OURS}
     netns.address(*(V4.format(n) for n in here), *(V6.format(n) for n in here), V4.format(99),

@@ -2,7 +2,7 @@
 which libunbound knows by heart, are the name server of the test."""
 from lab import netns
 from lab.lab import check, equal
-from lab.nsd import Zone
+from lab.nsd import Zone, fetch
 from lab.world import World, post, wait_outcome
 
 TIMEOUT = 120
@@ -13,6 +13,7 @@ SHOP, FORGED = 20, 21
 
 
 def setup(lab):
+    fetch()
     netns.enter()
     netns.address(*(f"{NET}.{n}" for n in (1, 10, 53, SHOP, FORGED)), *ROOTS)
     forged = Zone("forged.example.", ["@ IN MX 10 mx", f"mx IN A {NET}.{FORGED}"], signed=True,
