@@ -183,11 +183,21 @@ static bool knows_us(struct slice body)
 	return known;
 }
 
+/* RFC 7662 2.2: "active" is always there. A page of a proxy's is no verdict. */
+static bool has_verdict(struct slice body)
+{
+	struct json *j = json_read(body, NULL);
+	bool has = json_get(j, "active");
+
+	json_free(j);
+	return has;
+}
+
 /* What a status says, and of whom (RFC 7662 2.2, 2.3). */
 static enum ask_outcome judge_status(unsigned status, const char *url, struct buf *body,
 				     struct err *e)
 {
-	if (status == 200 && body->n)
+	if (status == 200 && has_verdict(buf_slice(body)))
 		return ASK_ANSWERED;
 	if (status == 401 || (status == 400 && !knows_us(buf_slice(body)))) {
 		err_set(e, ERR_LATER, "%s: status %u: client_id or its secret is wrong", url,
@@ -202,7 +212,7 @@ static enum ask_outcome judge_status(unsigned status, const char *url, struct bu
 			return ASK_ANSWERED;
 	}
 	err_set(e, ERR_LATER, "%s: status %u%s", url, status,
-		status == 200 ? " and nothing behind it" : "");
+		status == 200 ? ", and not whether the token is active" : "");
 	return ASK_TROUBLE;
 }
 

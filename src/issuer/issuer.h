@@ -7,9 +7,9 @@
  * ISSUER_REFRESH_MS; an answer about an opaque token counts for ISSUER_ANSWER_MS and never beyond
  * the token's end. An issuer that did not answer, or does not know us, is not asked again for
  * ISSUER_DOWN_MS: it is down, which is no verdict on anybody. One that does answer, but with no
- * verdict (403, 429, 5xx, more than ISSUER_ANSWER_MAX), may mean this token alone: that one is not
- * asked about again for ISSUER_DOWN_MS, the others are, so that no token that it dislikes makes it
- * "down" for all.
+ * verdict (403, 429, 5xx, a page, more than ISSUER_ANSWER_MAX), may mean this token alone: that one
+ * is not asked about again for ISSUER_DOWN_MS, the others are, so that no token that it dislikes
+ * makes it "down" for all.
  *
  * Nothing of a token goes anywhere but to the issuer that it names or, when it names none, to those
  * of kind opaque, in their order. Any thread. */

@@ -10,30 +10,6 @@
 #define CLAIM_MAX   255
 #define SECONDS_MAX (UINT64_MAX / 1000 - 2 * TOKEN_SKEW_MS)
 
-static const char *const names[TOKEN_FAULTS] = {
-	[TOKEN_GOOD] = "ok",
-	[TOKEN_MALFORMED] = "token_malformed",
-	[TOKEN_HEADER] = "token_header",
-	[TOKEN_ALGORITHM] = "token_algorithm",
-	[TOKEN_TYPE] = "token_type",
-	[TOKEN_UNKNOWN_KEY] = "token_unknown_key",
-	[TOKEN_SIGNATURE] = "token_signature",
-	[TOKEN_ISSUER] = "token_issuer",
-	[TOKEN_AUDIENCE] = "token_audience",
-	[TOKEN_EXPIRED] = "token_expired",
-	[TOKEN_NOT_YET] = "token_not_yet",
-	[TOKEN_SCOPE] = "token_scope",
-	[TOKEN_CLAIMS] = "token_claims",
-	[TOKEN_INACTIVE] = "token_inactive",
-	[TOKEN_TROUBLE] = "token_trouble",
-};
-
-const char *token_fault_name(enum token_fault f)
-{
-	MUST(f < TOKEN_FAULTS);
-	return names[f];
-}
-
 struct token {
 	char *text; /* of a JWT */
 	size_t n;

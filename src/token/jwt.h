@@ -33,10 +33,7 @@ enum token_fault {
 	TOKEN_CLAIMS,   /* one is missing or has the wrong type */
 	TOKEN_INACTIVE, /* the issuer does not know it (any more) */
 	TOKEN_TROUBLE,  /* memory is out */
-	TOKEN_FAULTS
 };
-
-const char *token_fault_name(enum token_fault);
 
 /* Of one issuer. Slices live as long as the rules. */
 struct token_rules {

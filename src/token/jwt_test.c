@@ -177,8 +177,8 @@ static void each_way(void **state)
 		make(&b, rows[i].header, rows[i].claims);
 		got = judge(buf_slice(&b), &rules, NOW, NULL);
 		if (got != rows[i].want)
-			fail_msg("%s %s: %s, wanted %s", rows[i].header, rows[i].claims,
-				 token_fault_name(got), token_fault_name(rows[i].want));
+			fail_msg("%s %s: fault %u, wanted %u", rows[i].header, rows[i].claims, got,
+				 rows[i].want);
 		buf_done(&b);
 	}
 }
@@ -303,7 +303,7 @@ static void answers(void **state)
 		enum token_fault got = token_answer(slice_str(said[i].body), &rules, NOW, &t);
 
 		if (got != said[i].want)
-			fail_msg("%s: %s", said[i].body, token_fault_name(got));
+			fail_msg("%s: fault %u", said[i].body, got);
 		if (got == TOKEN_GOOD && i == 0)
 			assert_true(token_ends_ms(t) == UINT64_MAX);
 		token_free(t);
