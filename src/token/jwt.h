@@ -16,7 +16,7 @@
 #define TOKEN_MAX     9216  /* bytes: what a SASL message can carry */
 #define TOKEN_SKEW_MS 60000 /* clocks may differ so much */
 
-/* The names are stable: they are in the authentication log. */
+/* auth/login.h has a reason for each, in this order. */
 enum token_fault {
 	TOKEN_GOOD,
 	TOKEN_MALFORMED, /* not three parts, not canonical base64url, not JSON, a name twice */
