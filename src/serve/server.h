@@ -85,6 +85,7 @@ struct server {
 	struct tally *addresses, *accounts;
 	atomic_uint_fast64_t memory;      /* bytes of bodies held in memory */
 	atomic_uint_fast64_t connections; /* SMTP connections open */
+	atomic_uint_fast64_t leaving;     /* of them, those that have been asked to go */
 	atomic_uint_fast64_t accepted;    /* messages since the start */
 	/* Of commits, on the monotonic clock: when the one under way began (0: none is), when the
 	 * last one that went well ended. */

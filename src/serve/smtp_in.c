@@ -124,18 +124,6 @@ static void set_deadline(struct conn *c)
 
 /* -- the end -- */
 
-void smtp_in_known(struct conn *c)
-{
-	struct smtp_in_home *h = c->home->smtp_in;
-
-	if (!c->stranger)
-		return;
-	c->stranger = false;
-	*(c->older ? &c->older->newer : &h->oldest) = c->newer;
-	*(c->newer ? &c->newer->older : &h->newest) = c->older;
-	c->older = c->newer = NULL;
-}
-
 /* Closes the socket and forgets the connection; jobs under way find it gone. */
 void smtp_in_finish(struct conn *c)
 {
@@ -486,6 +474,7 @@ struct smtp_in_home *smtp_in_home_new(struct home *home)
 		return NULL;
 	h->home = home;
 	smtp_in_turns_init(&h->turns, home);
+	smtp_in_places_init(h);
 	slots_init(&h->conns, UINT32_MAX - 1);
 	return h;
 }

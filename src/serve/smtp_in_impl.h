@@ -2,6 +2,7 @@
  *
  *   smtp_in.c       its life: bytes, phases, deadlines, closing
  *   smtp_in_open.c  its beginning: limits, the PROXY header, the greeting or TLS
+ *   smtp_in_place.c whose place is given up when all are taken
  *   smtp_in_sasl.c  what an exchange needs before that can be said
  *   smtp_in_turn.c  whose job a worker does next, while many log in
  *   smtp_in_auth.c  who it is: logins, and whether a key is still what it was
@@ -86,6 +87,10 @@ struct smtp_in_home {
 	struct home *home;
 	struct slots conns;
 	struct conn *oldest, *newest; /* strangers */
+	/* For all loops: when the oldest came (UINT64_MAX: there is none), how many there are, and
+	 * how many of them other loops have asked to go. */
+	atomic_uint_fast64_t oldest_ms, strangers, owes;
+	struct loop_task give_up; /* under way while `owes` is not 0 */
 	size_t open;
 	uint64_t logins; /* begun, since the start */
 	size_t holding;  /* connections whose TLS has its buffers */
@@ -109,8 +114,6 @@ struct conn *smtp_in_conn(struct home *, struct ref);
 
 /* A message, or a stray chunk, begins: from now on it has a minimum rate. */
 void smtp_in_body_begins(struct conn *, uint64_t before, bool stray);
-/* It has logged in: it keeps its place when connections are short. */
-void smtp_in_known(struct conn *);
 
 /* Read at most this much before the session has looked at it. */
 #define SMTP_IN_READ_MAX 65536
@@ -121,6 +124,19 @@ void smtp_in_known(struct conn *);
 void smtp_in_read_proxy(struct conn *);
 /* It will not come, or is none. word: how it is counted. */
 void smtp_in_refuse_proxy(struct conn *, const char *word, const char *why);
+
+/* -- smtp_in_place.c -- */
+
+void smtp_in_places_init(struct smtp_in_home *);
+/* It has come, and has not logged in. */
+void smtp_in_stranger(struct conn *);
+/* It has logged in, and keeps its place when connections are short; or it ends. */
+void smtp_in_known(struct conn *);
+/* All places are taken. limit: connections of the server. Any thread. */
+bool smtp_in_full(const struct server *, uint64_t limit);
+/* The stranger who has had most time to log in gives up theirs, whichever loop's it is, so a crowd
+ * that only connects keeps nobody out. False: there is none. */
+bool smtp_in_make_room(struct home *);
 
 /* -- smtp_in_sasl.c -- */
 

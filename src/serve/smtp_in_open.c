@@ -18,17 +18,6 @@
 #define BANNED    S("421 4.7.0 Too many failed logins from your address, try again later\r\n")
 #define NO_MEMORY S("421 4.3.2 Short of memory, try again later\r\n")
 
-/* One more of those who have not logged in, who stand in the order of arrival. */
-static void stranger(struct conn *c)
-{
-	struct smtp_in_home *h = c->home->smtp_in;
-
-	c->stranger = true;
-	c->older = h->newest;
-	*(h->newest ? &h->newest->newer : &h->oldest) = c;
-	h->newest = c;
-}
-
 static void say_and_close(const struct smtp_door *door, int fd, struct slice line)
 {
 	/* Inside TLS nobody would understand it. */
@@ -45,29 +34,6 @@ static void send_away(const struct smtp_door *door, int fd, const char *address,
 	log_event(LOG_CONNECTION_REFUSED, F_CSTR("client", address), F_STR("listener", door->name),
 		  F_CSTR("reason", reason));
 	say_and_close(door, fd, line);
-}
-
-/* All places are taken: the stranger who has had most time to log in gives up theirs, so a crowd
- * that only connects keeps nobody out. False: there is none. */
-static bool make_room(struct smtp_in_home *h)
-{
-	struct conn *c = h->oldest;
-	struct ref ref;
-
-	if (!c)
-		return false;
-	ref = c->ref;
-	metrics_add(M_SENT_AWAY, metrics_word(LABEL_SENT_AWAY, S("connections_oldest")), 0, 1);
-	log_event(LOG_CONNECTION_REFUSED, F_STR("client", c->address),
-		  F_STR("listener", c->door->name), F_CSTR("reason", "connections_oldest"));
-	if (c->phase == PHASE_TALK && !c->out.n) {
-		smtp_session_expire(c->session);
-		smtp_in_pump(c);
-		c = smtp_in_conn(h->home, ref);
-	}
-	if (c)
-		smtp_in_finish(c);
-	return true;
 }
 
 static struct conn *make(struct home *home, const struct smtp_door *door, int fd,
@@ -273,8 +239,8 @@ void smtp_in_accept(struct home *home, const struct smtp_door *door, int fd, con
 		say_and_close(door, fd, BANNED);
 		return;
 	}
-	if (home->smtp_in->stopping || (atomic_load(&s->connections) >= conf->limits.connections &&
-					!make_room(home->smtp_in))) {
+	if (home->smtp_in->stopping ||
+	    (smtp_in_full(s, conf->limits.connections) && !smtp_in_make_room(home))) {
 		send_away(door, fd, address,
 			  S("421 4.7.0 Too many connections, try again later\r\n"), "connections");
 		return;
@@ -295,7 +261,7 @@ void smtp_in_accept(struct home *home, const struct smtp_door *door, int fd, con
 		send_away(door, fd, address, NO_MEMORY, "memory");
 		return;
 	}
-	stranger(c);
+	smtp_in_stranger(c);
 	home->smtp_in->open++;
 	atomic_fetch_add(&s->connections, 1);
 	c->listener = metrics_word(LABEL_LISTENER, door->name);

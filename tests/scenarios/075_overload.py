@@ -10,7 +10,7 @@ import threading
 import time
 
 from lab import paths
-from lab.lab import check, reply
+from lab.lab import check, equal, reply
 
 TIMEOUT = 300
 SCALE = int(os.environ.get("SIGNET_OVERLOAD", "1"))
@@ -131,6 +131,35 @@ def test_places_are_for_those_who_log_in(lab):
     for c in known:
         reply(c.message(s.sender, "you@example.com", f"From: {s.sender}\r\n\r\nhi\r\n"),
               "250 2.0.0 *")
+        c.close()
+
+
+def test_places_are_for_all_loops(lab):
+    """Whichever loop a newcomer comes to, it is the oldest stranger of all who goes, until only those are
+    left who have logged in."""
+    n = 40
+    s = lab.signet({"threads": 4, "limits": {"connections": n}})
+    strangers = []
+    for k in range(n):
+        strangers.append(s.raw(source=f"127.0.2.{k + 1}"))
+        time.sleep(0.003)    # the order goes by milliseconds
+    known = []
+    for k in range(n):
+        known.append(s.login(source=f"127.0.3.{k + 1}"))
+        if k == n // 2 - 1:
+            gone = s.wait_event("connection_refused", reason="connections_oldest", count=n // 2)
+            equal(sorted(e["client"] for e in gone), sorted(f"127.0.2.{k + 1}" for k in range(n // 2)),
+                  "the older half")
+            for c in strangers[n // 2:]:
+                reply(c.cmd("NOOP"), "250 2.0.0 Ok", "the younger ones stay")
+    equal(len(s.wait_event("connection_refused", reason="connections_oldest", count=n)), n)
+    for c in strangers:
+        check(c.closed() if c.reply().startswith("421 4.4.2 ") else False, "told, and closed")
+    with s.raw("starttls", greet=False) as late:
+        reply(late.reply(), "421 4.7.0 Too many connections, try again later")
+    s.wait_event("connection_refused", reason="connections")
+    for c in known:
+        reply(c.cmd("NOOP"), "250 2.0.0 Ok", "who has logged in stays")
         c.close()
 
 
