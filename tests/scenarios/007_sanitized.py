@@ -7,7 +7,7 @@ import subprocess
 from lab import paths
 from lab.lab import check
 
-TIMEOUT = 280
+TIMEOUT = 900
 RUNS = ("030_replies", "310_bounce", "330_reload", "500_sasl", "510_guard")
 
 

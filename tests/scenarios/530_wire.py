@@ -11,7 +11,7 @@ from lab import raw
 from lab.lab import check, equal
 from lab.raw import Closed
 
-TIMEOUT = 280
+TIMEOUT = 400
 CLEAR = ("mta", "submission", "extra")     # 25, 587 and 2525 of an installation
 DOORS = (*CLEAR, "tls")                    # and 465
 
@@ -266,7 +266,7 @@ def test_testssl(lab, s):
              "--vulnerable", *more, f"localhost:{s.ports[door]}"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT, cwd=os.path.dirname(out))))
     for door, out, p in jobs:
-        text = p.communicate(timeout=250)[0]
+        text = p.communicate(timeout=900)[0]
         check(os.path.exists(out), f"{door}: it ran", text[-1500:])
         with open(out, encoding="utf-8") as f:
             found = json.load(f)
