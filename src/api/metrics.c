@@ -1,7 +1,9 @@
 /* api/metrics.c -- /metrics: what was counted, and what is asked at the moment of the scrape. */
 #include "api/api_impl.h"
 
+#include "auth/gate.h"
 #include "base/auto.h"
+#include "history/history.h"
 #include "ops/clock.h"
 #include "ops/metrics.h"
 
@@ -14,6 +16,12 @@
 static void gauge(struct buf *out, const char *name, const char *help, uint64_t value)
 {
 	metrics_text_head(out, name, "gauge", help);
+	metrics_text_sample(out, name, NULL, S(""), value, false);
+}
+
+static void counter(struct buf *out, const char *name, const char *help, uint64_t value)
+{
+	metrics_text_head(out, name, "counter", help);
 	metrics_text_sample(out, name, NULL, S(""), value, false);
 }
 
@@ -53,6 +61,10 @@ static void add_queue(const struct api_context *c, struct buf *out)
 	      n.pending_deliveries);
 	gauge(out, "signet_queue_deliveries_under_way", "Of these, those that are being attempted",
 	      n.leased);
+	gauge(out, "signet_queue_deliveries_held", "Of those that wait, those held by hand",
+	      n.held);
+	gauge(out, "signet_queue_deliveries_stopped",
+	      "Of those that wait, those whose account's or key's mail is held", n.stopped);
 	gauge(out, "signet_queue_destinations", "Domains that something waits for", n.destinations);
 	gauge(out, "signet_queue_recipients_failed",
 	      "Recipients that failed and are kept to be seen", n.failed_rcpts);
@@ -73,15 +85,25 @@ static void add_server(const struct api_status *s, struct buf *out)
 	gauge(out, "signet_sites", "Sites that something waits for or goes to", s->sites);
 	gauge(out, "signet_sites_failing", "Of these, those left alone after a failure",
 	      s->sites_failing);
-	metrics_text_head(out, "signet_log_lines_dropped_total", "counter",
-			  "Lines that the log could not take");
-	metrics_text_sample(out, "signet_log_lines_dropped_total", NULL, S(""), s->log_dropped,
-			    false);
+	counter(out, "signet_log_lines_dropped_total", "Lines that the log could not take",
+		s->log_dropped);
 	gauge_milli(out, "signet_certificate_expiry_timestamp_seconds",
 		    "When the first of the certificates in use ends", s->certificate_until_ms);
 	gauge(out, "signet_stopping", "1: the server is ending", s->stopping);
 	metrics_text_head(out, "signet_build_info", "gauge", "Always 1; which version it is");
 	metrics_text_sample(out, "signet_build_info", "version", S(SIGNET_VERSION), 1, false);
+}
+
+static void add_records(const struct api_context *c, struct buf *out)
+{
+	struct gate_count n = c->gate ? gate_count(c->gate) : (struct gate_count){ 0 };
+
+	gauge(out, "signet_bans", "Bans that hold, of the guard's and by hand", n.bans);
+	counter(out, "signet_authlog_rows_dropped_total",
+		"Rows that the authentication log could not take", n.dropped);
+	counter(out, "signet_history_events_dropped_total",
+		"Events that the history of messages could not take",
+		c->history ? history_dropped(c->history) : 0);
 }
 
 static void add_limits(const struct conf *c, struct buf *out)
@@ -159,6 +181,7 @@ bool api_metrics(struct api_run *r, struct err *e)
 	metrics_text(out);
 	add_queue(c, out);
 	add_server(c->status, out);
+	add_records(c, out);
 	add_limits(c->conf, out);
 	add_process(c->status, out);
 	r->call->content_type = S(METRICS_CONTENT_TYPE);

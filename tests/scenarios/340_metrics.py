@@ -143,6 +143,9 @@ def test_what_happens_is_counted(lab):
             ('signet_accept_seconds_count', 4),
             ('signet_connections_refused_total{reason="memory"}', 0),
             ('signet_log_lines_dropped_total', 0),
+            ('signet_authlog_rows_dropped_total', 0),
+            ('signet_history_events_dropped_total', 0),
+            ('signet_bans', 0),
             ('signet_queue_damaged', 0),
             ('signet_limit_connections', 10000),
             ('signet_config_last_reload_successful', 1),
@@ -184,6 +187,35 @@ def test_what_waits_is_told(lab):
     check(m['signet_outcomes_total{outcome="deferred"}'] >= 1, "outcomes")
     old = wait_for("an age", 10, lambda: p.metrics()["signet_queue_oldest_age_seconds"])
     check(p.metrics()["signet_queue_oldest_age_seconds"] >= old < 600, "it grows", old)
+
+
+def test_what_is_held_is_told(lab):
+    """By hand, with its account, and who is banned."""
+    dead = free_ports(1)[0]
+    p = Port(lab, {("route", "capture"): {"type": "smarthost", "path": None, "host": "127.0.0.1",
+                                          "port": dead, "tls": "none"}})
+    s = p.s
+
+    def told(*want):
+        """Soon: an attempt may be under way still."""
+        names = "queue_deliveries", "queue_deliveries_held", "queue_deliveries_stopped", "bans"
+        wait_for(f"{names} to be {want}", 10,
+                 lambda: tuple((m := p.metrics())[f"signet_{n}"] for n in names) == want, 0.2)
+
+    send(s, 3)
+    s.wait_event("attempt")
+    told(6, 0, 0, 0)
+    first = s.ctl("queue", "list")["messages"][0]["id"]
+    s.ctl("queue", "hold", first)
+    told(6, 2, 0, 0)
+    s.ctl("account", "hold", "shop")
+    told(6, 2, 6, 0)
+    s.ctl("ban", "add", "192.0.2.7")
+    told(6, 2, 6, 1)
+    s.ctl("ban", "lift", "192.0.2.7")
+    s.ctl("queue", "release", first)
+    s.ctl("account", "release", "shop")
+    told(6, 0, 0, 0)
 
 
 def test_promtool(lab):
@@ -258,6 +290,8 @@ tests:
       - {{series: 'signet_limit_disk_reserve_bytes{{instance="a"}}', values: '100x20'}}
       - {{series: 'signet_queue_messages{{instance="a"}}', values: '90x20'}}
       - {{series: 'signet_limit_queue_messages{{instance="a"}}', values: '0x20'}}
+      - {{series: 'signet_authlog_rows_dropped_total{{instance="a"}}', values: '0x9 1x20'}}
+      - {{series: 'signet_history_events_dropped_total{{instance="a"}}', values: '0x20'}}
       - {{series: 'signet_spool_sync_seconds_bucket{{instance="a",le="0.1"}}', values: '0x20'}}
       - {{series: 'signet_spool_sync_seconds_bucket{{instance="a",le="1"}}', values: '0+10x20'}}
       - {{series: 'signet_spool_sync_seconds_bucket{{instance="a",le="+Inf"}}', values: '0+10x20'}}
@@ -268,7 +302,8 @@ tests:
 FIRES = {"SignetDown": ({"instance": "a", "job": "signet"}, "page"),
          "SignetCommitFailed": ({"instance": "a"}, "page"), "SignetDiskLow": ({"instance": "a"}, "ticket"),
          "SignetSlowDisk": ({"instance": "a"}, "ticket"),
-         "SignetLoginsFailing": ({"instance": "a"}, "ticket")}
+         "SignetLoginsFailing": ({"instance": "a"}, "ticket"),
+         "SignetRecordsDropped": ({"instance": "a"}, "ticket")}
 SILENT = ("SignetDiskFull", "SignetQueueNearLimit", "SignetSlowAccept", "SignetReloadRefused")
 
 
