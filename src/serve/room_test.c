@@ -2,5 +2,5 @@
 
 int main(void)
 {
-	return test_generation() + test_rights() ? 1 : 0;
+	return test_generation() + test_places() + test_rights() ? 1 : 0;
 }

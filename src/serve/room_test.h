@@ -3,6 +3,7 @@
 #define SERVE_ROOM_TEST_H
 
 int test_generation(void);
+int test_places(void);
 int test_rights(void);
 
 #endif

@@ -26,6 +26,7 @@ struct gatekeeper;
 struct generation;
 struct history;
 struct keeper;
+struct places;
 struct health;
 struct reload;
 
@@ -81,11 +82,11 @@ struct server {
 	struct validation *validation;
 
 	struct gatekeeper *gatekeeper;
-	struct gate *gate; /* the gatekeeper's; any thread. NULL: nobody guards (tests) */
+	struct gate *gate;     /* the gatekeeper's; any thread. NULL: nobody guards (tests) */
+	struct places *places; /* of connections */
 	struct tally *addresses, *accounts;
 	atomic_uint_fast64_t memory;      /* bytes of bodies held in memory */
 	atomic_uint_fast64_t connections; /* SMTP connections open */
-	atomic_uint_fast64_t leaving;     /* of them, those that have been asked to go */
 	atomic_uint_fast64_t accepted;    /* messages since the start */
 	/* Of commits, on the monotonic clock: when the one under way began (0: none is), when the
 	 * last one that went well ended. */

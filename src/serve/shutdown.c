@@ -10,6 +10,7 @@
 #include "serve/deliver.h"
 #include "serve/gatekeeper.h"
 #include "serve/health.h"
+#include "serve/places.h"
 #include "serve/reload.h"
 #include "serve/running.h"
 #include "serve/token_turn.h"
@@ -174,6 +175,7 @@ void close_all(struct running *r)
 		generation_enter(NULL, &s->homes[i]);
 		loop_free(s->homes[i].loop);
 	}
+	places_free(s->places);
 	tally_free(s->addresses);
 	tally_free(s->accounts);
 	free(s->homes);

@@ -135,7 +135,7 @@ void smtp_in_finish(struct conn *c)
 			  F_U64("ms", loop_now(c->home->loop) - c->opened_ms));
 	smtp_in_drop(c);
 	smtp_in_forget_login(c);
-	smtp_in_known(c);
+	places_leave(s->places, &c->place);
 	hold(c, false);
 	loop_timer_cancel(&c->timer);
 	stream_close(&c->stream);
@@ -474,7 +474,7 @@ struct smtp_in_home *smtp_in_home_new(struct home *home)
 		return NULL;
 	h->home = home;
 	smtp_in_turns_init(&h->turns, home);
-	smtp_in_places_init(h);
+	h->put_out.run = smtp_in_put_out;
 	slots_init(&h->conns, UINT32_MAX - 1);
 	return h;
 }

@@ -37,6 +37,8 @@ struct smtp_in_home;
 struct smtp_in_home *smtp_in_home_new(struct home *);
 void smtp_in_home_free(struct smtp_in_home *);
 
+/* Somebody of this loop was called to give up the place; for places_new(). */
+void smtp_in_call(void *server, unsigned home);
 /* Takes over an accepted socket, or closes it with 421 when a limit is reached. peer: its address
  * as text, for this call. */
 void smtp_in_accept(struct home *, const struct smtp_door *, int fd, const char *peer);

@@ -230,7 +230,7 @@ static void decided(struct conn *c, struct login *l)
 	} else {
 		c->counted_account = true;
 		c->who = l->who;
-		smtp_in_known(c);
+		places_keep(c->home->server->places, &c->place);
 		answer_auth(c, l->question, AUTH_OK, false);
 	}
 	login_free(l);

@@ -2,7 +2,6 @@
  *
  *   smtp_in.c       its life: bytes, phases, deadlines, closing
  *   smtp_in_open.c  its beginning: limits, the PROXY header, the greeting or TLS
- *   smtp_in_place.c whose place is given up when all are taken
  *   smtp_in_sasl.c  what an exchange needs before that can be said
  *   smtp_in_turn.c  whose job a worker does next, while many log in
  *   smtp_in_auth.c  who it is: logins, and whether a key is still what it was
@@ -11,6 +10,7 @@
 #define SERVE_SMTP_IN_IMPL_H
 
 #include "auth/login.h"
+#include "serve/places.h"
 #include "serve/server.h"
 #include "serve/smtp_in.h"
 #include "serve/tx.h"
@@ -71,12 +71,11 @@ struct conn {
 	uint64_t body_before; /* content of the session before it */
 	bool stray;           /* it belongs to none */
 
-	struct conn *older, *newer; /* strangers of this loop, while it is one */
-	bool stranger;              /* not logged in yet */
-	struct principal who;       /* once authenticated */
-	struct turn *turn;          /* waits for a worker; see smtp_in_turn.c */
-	struct login *late;         /* decided, and the answer waits; see smtp_in_auth.c */
-	struct login *asks;         /* its token's issuer is asked, or will be; the same */
+	struct place place;
+	struct principal who; /* once authenticated */
+	struct turn *turn;    /* waits for a worker; see smtp_in_turn.c */
+	struct login *late;   /* decided, and the answer waits; see smtp_in_auth.c */
+	struct login *asks;   /* its token's issuer is asked, or will be; the same */
 	struct tx *tx;
 	uint64_t messages;
 	size_t discarded; /* bytes, while lingering */
@@ -86,11 +85,7 @@ struct conn {
 struct smtp_in_home {
 	struct home *home;
 	struct slots conns;
-	struct conn *oldest, *newest; /* strangers */
-	/* For all loops: when the oldest came (UINT64_MAX: there is none), how many there are, and
-	 * how many of them other loops have asked to go. */
-	atomic_uint_fast64_t oldest_ms, strangers, owes;
-	struct loop_task give_up; /* under way while `owes` is not 0 */
+	struct loop_task put_out; /* whose places are given up; see serve/places.h */
 	size_t open;
 	uint64_t logins; /* begun, since the start */
 	size_t holding;  /* connections whose TLS has its buffers */
@@ -124,19 +119,8 @@ void smtp_in_body_begins(struct conn *, uint64_t before, bool stray);
 void smtp_in_read_proxy(struct conn *);
 /* It will not come, or is none. word: how it is counted. */
 void smtp_in_refuse_proxy(struct conn *, const char *word, const char *why);
-
-/* -- smtp_in_place.c -- */
-
-void smtp_in_places_init(struct smtp_in_home *);
-/* It has come, and has not logged in. */
-void smtp_in_stranger(struct conn *);
-/* It has logged in, and keeps its place when connections are short; or it ends. */
-void smtp_in_known(struct conn *);
-/* All places are taken. limit: connections of the server. Any thread. */
-bool smtp_in_full(const struct server *, uint64_t limit);
-/* The stranger who has had most time to log in gives up theirs, whichever loop's it is, so a crowd
- * that only connects keeps nobody out. False: there is none. */
-bool smtp_in_make_room(struct home *);
+/* Puts out those of a loop who were called to give up their places. */
+void smtp_in_put_out(struct loop_task *);
 
 /* -- smtp_in_sasl.c -- */
 

@@ -15,6 +15,7 @@
 
 #define OUT_MAX   16384
 #define TOO_MANY  S("421 4.7.0 Too many connections from your address\r\n")
+#define TOO_FULL  S("421 4.7.0 Too many connections, try again later\r\n")
 #define BANNED    S("421 4.7.0 Too many failed logins from your address, try again later\r\n")
 #define NO_MEMORY S("421 4.3.2 Short of memory, try again later\r\n")
 
@@ -225,6 +226,44 @@ void smtp_in_read_proxy(struct conn *c)
 	}
 }
 
+/* -- places -- */
+
+/* The stranger who came first gives up the place, so a crowd that only connects keeps nobody out.
+ */
+static void put_out(struct conn *c)
+{
+	struct home *home = c->home;
+	struct ref ref = c->ref;
+
+	metrics_add(M_SENT_AWAY, metrics_word(LABEL_SENT_AWAY, S("connections_oldest")), 0, 1);
+	log_event(LOG_CONNECTION_REFUSED, F_STR("client", c->address),
+		  F_STR("listener", c->door->name), F_CSTR("reason", "connections_oldest"));
+	if (c->phase == PHASE_TALK && !c->out.n) {
+		smtp_session_expire(c->session);
+		smtp_in_pump(c);
+		c = smtp_in_conn(home, ref);
+	}
+	if (c)
+		smtp_in_finish(c);
+}
+
+void smtp_in_put_out(struct loop_task *t)
+{
+	struct smtp_in_home *h =
+	    (struct smtp_in_home *)(void *)((char *)t - offsetof(struct smtp_in_home, put_out));
+	struct place *p;
+
+	while ((p = places_called(h->home->server->places, h->home->index)))
+		put_out((struct conn *)(void *)((char *)p - offsetof(struct conn, place)));
+}
+
+void smtp_in_call(void *server, unsigned home)
+{
+	struct home *h = &((struct server *)server)->homes[home];
+
+	loop_post(h->loop, &h->smtp_in->put_out);
+}
+
 /* -- accepting -- */
 
 void smtp_in_accept(struct home *home, const struct smtp_door *door, int fd, const char *address)
@@ -233,16 +272,10 @@ void smtp_in_accept(struct home *home, const struct smtp_door *door, int fd, con
 	const struct conf *conf = door->generation->conf;
 	struct slice key = slice_str(address);
 	struct conn *c;
-	bool listed = is_listed(door, key);
+	bool listed = is_listed(door, key), full;
 
 	if (!listed && is_banned(s, door, key, S(""))) {
 		say_and_close(door, fd, BANNED);
-		return;
-	}
-	if (home->smtp_in->stopping ||
-	    (smtp_in_full(s, conf->limits.connections) && !smtp_in_make_room(home))) {
-		send_away(door, fd, address,
-			  S("421 4.7.0 Too many connections, try again later\r\n"), "connections");
 		return;
 	}
 	if (atomic_load(&s->memory) > conf->limits.memory + conf->limits.memory / 4) {
@@ -254,14 +287,21 @@ void smtp_in_accept(struct home *home, const struct smtp_door *door, int fd, con
 		send_away(door, fd, address, TOO_MANY, "connections_per_address");
 		return;
 	}
-	c = make(home, door, fd, address);
+	/* Last: nobody gives up a place for one who is sent away. */
+	full = home->smtp_in->stopping || !places_take(s->places, conf->limits.connections);
+	c = full ? NULL : make(home, door, fd, address);
 	if (!c) {
 		if (!listed)
 			tally_drop_client(s->addresses, key);
+		if (full) {
+			send_away(door, fd, address, TOO_FULL, "connections");
+			return;
+		}
+		places_return(s->places);
 		send_away(door, fd, address, NO_MEMORY, "memory");
 		return;
 	}
-	smtp_in_stranger(c);
+	places_stand(s->places, &c->place, home->index);
 	home->smtp_in->open++;
 	atomic_fetch_add(&s->connections, 1);
 	c->listener = metrics_word(LABEL_LISTENER, door->name);

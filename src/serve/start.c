@@ -12,6 +12,7 @@
 #include "serve/deliver.h"
 #include "serve/gatekeeper.h"
 #include "serve/health.h"
+#include "serve/places.h"
 #include "serve/reload.h"
 #include "serve/running.h"
 #include "serve/token.h"
@@ -52,7 +53,8 @@ static bool make_homes(struct running *r, struct err *e)
 		     : cores > 0      ? (unsigned)cores
 				      : 1;
 	s->homes = calloc(s->n_homes, sizeof *s->homes);
-	if (!s->homes)
+	s->places = places_new(s->n_homes, smtp_in_call, s);
+	if (!s->homes || !s->places)
 		return err_set(e, ERR_LATER, "out of memory");
 	for (unsigned i = 0; i < s->n_homes; i++) {
 		struct home *h = &s->homes[i];

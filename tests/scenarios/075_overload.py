@@ -134,32 +134,60 @@ def test_places_are_for_those_who_log_in(lab):
         c.close()
 
 
+def put_out(s, n):
+    gone = s.wait_event("connection_refused", reason="connections_oldest", count=n)
+    return sorted(e["client"] for e in gone)
+
+
 def test_places_are_for_all_loops(lab):
-    """Whichever loop a newcomer comes to, it is the oldest stranger of all who goes, until only those are
-    left who have logged in."""
+    """Whichever loop a newcomer comes to, it is the oldest stranger of all who goes, in a burst, too, until
+    only those are left who have logged in."""
     n = 40
     s = lab.signet({"threads": 4, "limits": {"connections": n}})
-    strangers = []
-    for k in range(n):
-        strangers.append(s.raw(source=f"127.0.2.{k + 1}"))
-        time.sleep(0.003)    # the order goes by milliseconds
-    known = []
-    for k in range(n):
-        known.append(s.login(source=f"127.0.3.{k + 1}"))
-        if k == n // 2 - 1:
-            gone = s.wait_event("connection_refused", reason="connections_oldest", count=n // 2)
-            equal(sorted(e["client"] for e in gone), sorted(f"127.0.2.{k + 1}" for k in range(n // 2)),
-                  "the older half")
-            for c in strangers[n // 2:]:
-                reply(c.cmd("NOOP"), "250 2.0.0 Ok", "the younger ones stay")
-    equal(len(s.wait_event("connection_refused", reason="connections_oldest", count=n)), n)
+    strangers = [s.raw(source=f"127.0.2.{k + 1}") for k in range(n)]
+    burst = [s.raw(source=f"127.0.3.{k + 1}", greet=False) for k in range(n // 2)]
+    equal(put_out(s, n // 2), sorted(f"127.0.2.{k + 1}" for k in range(n // 2)), "the older half")
+    for c in strangers[n // 2:]:
+        reply(c.cmd("NOOP"), "250 2.0.0 Ok", "the younger ones stay")
+    for c in burst:
+        c.close()
+    s.wait_event("connection_closed", count=n)
+    known = [s.login(source=f"127.0.4.{k + 1}") for k in range(n)]
+    equal(len(put_out(s, n)), n)
     for c in strangers:
-        check(c.closed() if c.reply().startswith("421 4.4.2 ") else False, "told, and closed")
+        check(c.reply().startswith("421 4.4.2 ") and c.closed(), "told, and closed")
     with s.raw("starttls", greet=False) as late:
         reply(late.reply(), "421 4.7.0 Too many connections, try again later")
     s.wait_event("connection_refused", reason="connections")
     for c in known:
         reply(c.cmd("NOOP"), "250 2.0.0 Ok", "who has logged in stays")
+        c.close()
+
+
+def test_a_limit_that_is_lowered(lab):
+    """What is too much then goes, when somebody comes."""
+    s = lab.signet({"threads": 2, "limits": {"connections": 30}})
+    many = [s.raw(source=f"127.0.2.{k + 1}") for k in range(30)]
+    s.options["limits"]["connections"] = 10
+    s.write_conf()
+    s.ctl("reload")
+    late = [s.raw(source=f"127.0.3.{k + 1}") for k in range(2)]
+    equal(put_out(s, 22), sorted(f"127.0.2.{k + 1}" for k in range(22)))
+    for c in many[22:] + late:
+        reply(c.cmd("NOOP"), "250 2.0.0 Ok", "as many as there may be")
+        c.close()
+    for c in many[:22]:
+        c.close()
+
+
+def test_nobody_goes_for_one_who_is_sent_away(lab):
+    s = lab.signet({"threads": 2, "limits": {"connections": 4, "connections_per_address": 2}})
+    there = [s.raw(source=f"127.0.2.{k // 2 + 1}") for k in range(4)]
+    for _ in range(3):
+        with s.raw("starttls", source="127.0.2.1", greet=False) as third:
+            reply(third.reply(), "421 4.7.0 Too many connections from your address")
+    for c in there:
+        reply(c.cmd("NOOP"), "250 2.0.0 Ok", "nobody has gone")
         c.close()
 
 
