@@ -39,7 +39,7 @@ struct turn_queue {
 
 struct turns {
 	struct home *home;
-	unsigned under_way;
+	unsigned at_once, under_way;
 	unsigned long begun;
 	struct turn_queue fresh, failed; /* waiting; never more than connections */
 	struct loop_timer again;

@@ -7,7 +7,8 @@
 #include "base/must.h"
 #include "serve/smtp_in_impl.h"
 
-#define AT_ONCE    16
+#define AT_ONCE    16 /* of all loops, which have equal parts of it; the workers are one lot */
+#define LOOP_MIN   2
 #define FAILED_PER 4 /* of so many, one is of those that have failed, if there are any */
 #define AGAIN_MS   20
 
@@ -49,7 +50,7 @@ static void begin(struct turns *all)
 {
 	struct turn *t;
 
-	while (all->under_way < AT_ONCE && (t = next_of(all))) {
+	while (all->under_way < all->at_once && (t = next_of(all))) {
 		/* The lane is full of others: it is looked at again soon. */
 		if (!lane_post(all->home->server->work, t->job)) {
 			loop_timer_set(&all->again, AGAIN_MS);
@@ -70,7 +71,9 @@ static void on_again(void *arg)
 
 void smtp_in_turns_init(struct turns *all, struct home *home)
 {
-	*all = (struct turns){ .home = home };
+	unsigned part = AT_ONCE / home->server->n_homes;
+
+	*all = (struct turns){ .home = home, .at_once = part > LOOP_MIN ? part : LOOP_MIN };
 	loop_timer_init(&all->again, home->loop, on_again, all);
 }
 
