@@ -174,7 +174,7 @@ static void login_run(struct job *job, void *store)
 	struct auth_attempt *a = &l->attempt;
 
 	if (FAULT("slow_login"))
-		usleep(50000);
+		usleep(200000);
 	if (a->by == AUTH_BY_TOKEN && a->fault == REASON_OK) {
 		a->now_ms = clock_wall_ms(); /* it may have waited */
 		l->asks = !token_case_judge(&l->token, a->password, a->now_ms);

@@ -1,6 +1,7 @@
 """Next hops: aiosmtpd with every failure one can ask for, scripted sockets, and a real Postfix."""
 import logging
 import os
+import random
 import shutil
 import signal
 import socket
@@ -24,15 +25,29 @@ logging.getLogger("mail.debug").setLevel(logging.CRITICAL)
 warnings.filterwarnings("ignore", module="aiosmtpd")
 
 
+MINE = []       # as long as this process lives
+
+
 def free_ports(n, host="127.0.0.1"):
-    held = []
-    for _ in range(n):
-        s = socket.socket()
-        s.bind((host, 0))
-        held.append(s)
-    ports = [s.getsockname()[1] for s in held]
-    for s in held:
-        s.close()
+    """Below those that the kernel gives to clients, and nobody else's who asks here: two servers that
+    share a port by SO_REUSEPORT would not notice."""
+    ports, dice = [], random.SystemRandom()
+    for _ in range(1000 * n):
+        if len(ports) == n:
+            break
+        port, mark, probe = dice.randrange(10000, 32000), socket.socket(socket.AF_UNIX), socket.socket()
+        try:
+            mark.bind(f"\0signet tests, port {port}")
+            probe.bind((host, port))
+        except OSError:
+            mark.close()
+            continue
+        finally:
+            probe.close()
+        MINE.append(mark)
+        ports.append(port)
+    if len(ports) < n:
+        raise RuntimeError(f"no {n} free ports")
     return ports
 
 

@@ -244,6 +244,8 @@ class Signet:
             self.process = None
             raise AssertionError(f"not gone {seconds} s after SIGTERM") from None
         self.process = None
+        if getattr(self, "reader", None):
+            self.reader.join(5)      # the last lines of the log
         if got != code:
             raise AssertionError(f"serve ended with {got}, wanted {code}")
 

@@ -14,7 +14,7 @@ LISTS = ["session", "login", "sender", "policy"]
 def test_lists(_):
     p = subprocess.run(["/usr/bin/python3", os.path.join(paths.TESTS, "mutants", "run"), *LISTS],
                        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                       timeout=TIMEOUT - 20, check=False)
+                       timeout=3 * TIMEOUT - 60, check=False)
     out = p.stdout.decode("utf-8", "replace")
     if p.returncode:
         raise AssertionError(out)

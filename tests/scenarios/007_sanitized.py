@@ -15,7 +15,7 @@ def test_with_sanitizers(lab):
     env = {**os.environ, "SIGNET": os.path.join(paths.BUILD, "asan/src/signet"),
            "ASAN_OPTIONS": "detect_leaks=0"}    # jobs under way at the end have nobody to free them
     p = subprocess.run(["/usr/bin/python3", os.path.join(paths.TESTS, "run"), *RUNS], env=env, check=False,
-                       stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=TIMEOUT - 10)
+                       stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=3 * TIMEOUT - 60)
     out = p.stdout.decode("utf-8", "replace")
     last = out.strip().splitlines()[-1]
     # What failed and why, of each; the server's own log behind it may be long.

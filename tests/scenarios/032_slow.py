@@ -68,22 +68,22 @@ def test_drip_in_a_line_that_is_too_long(lab):
 
 def test_commands_and_chunks_have_their_time(lab):
     """A client that does something before each deadline is not late, however long it stays."""
-    s = lab.signet({"limits": {"time_command": "2s", "time_body": "1s", "time_login": "2s",
+    s = lab.signet({"limits": {"time_command": "6s", "time_body": "3s", "time_login": "6s",
                                "body_min_rate": 0}})
     with s.raw() as c:
         for _ in range(3):
-            time.sleep(1.2)
+            time.sleep(2.5)
             c.ehlo()
         reply(c.auth(s.key), "235 *")
-        time.sleep(1.2)
+        time.sleep(2.5)
         reply(c.cmd(f"MAIL FROM:<{s.sender}>"), "250 *")
-        time.sleep(1.2)
+        time.sleep(2.5)
         reply(c.cmd("RCPT TO:<you@example.com>"), "250 *")
         for chunk in (f"From: {s.sender}\r\n\r\n", "one\r\n", "two\r\n"):
             # Longer than time_body since the last command: a chunk has its own time.
-            time.sleep(1.5)
+            time.sleep(4)
             c.send(f"BDAT {len(chunk)}\r\n")
-            time.sleep(0.7)
+            time.sleep(1)
             c.send(chunk)
             reply(c.reply(), "250 2.0.0 Ok")
         reply(c.cmd("BDAT 0 LAST"), "250 2.0.0 Ok: queued as *")

@@ -20,8 +20,8 @@ def test_idle_exits_at_once(lab):
     s = lab.signet()
     with s.login():
         at = time.monotonic()
-        s.stop(seconds=10)
-        check(time.monotonic() - at < 5, "took", time.monotonic() - at)
+        s.stop()
+        check(time.monotonic() - at < 25, "took", time.monotonic() - at)
     s.process = None
 
 
@@ -80,8 +80,8 @@ def test_delivery_in_flight_settles(lab):
     with s.login() as c:
         reply(c.message(s.sender, "you@example.com", f"From: {s.sender}\r\n\r\nhi\r\n"), "250 *")
         c.cmd("QUIT")
-    time.sleep(0.7)
-    s.stop(seconds=15)
+    wait_for("it to be handed on", 30, lambda: h.attempts)
+    s.stop(seconds=40)
     equal(len(h.messages), 1, "taken")
     s.start()
     time.sleep(1)

@@ -1,6 +1,7 @@
 """Senders are told what became of their mail, once, as they asked; and nobody is told of a notice."""
 import os
 import signal
+import time
 
 from lab import paths
 from lab.dsn import Notice
@@ -238,16 +239,16 @@ def test_a_warning_for_everybody(lab):
 
 
 def test_a_life_has_an_end(lab):
-    h = Hop(lab, options={"retry": {**QUICK, "lifetime": "1s"}})
+    h = Hop(lab, options={"retry": {**QUICK, "lifetime": "5s"}})
     mid = h.send(["<later@example.com>"])
     n, = h.notices(1)
     g, = n.groups
     equal((g["Action"], g["Status"], g["Diagnostic-Code"]),
           ("failed", "4.4.7", "smtp; 451 4.2.0 later@example.com is busy"))
-    check("within 1 second. The last attempt ended with: 451 4.2.0" in n.text(), "the words", n.text())
+    check("within 5 seconds. The last attempt ended with: 451 4.2.0" in n.text(), "the words", n.text())
     last = h.s.events("outcome", id=mid)[-1]
     equal((last["outcome"], last["reply"]),
-          ("failed", "expired after 1 second; last answer: 451 4.2.0 later@example.com is busy"))
+          ("failed", "expired after 5 seconds; last answer: 451 4.2.0 later@example.com is busy"))
     equal(n.bounce_parser()["to"], ["later@example.com"])
 
 
@@ -264,7 +265,7 @@ def test_a_dead_site_ends_lives_too(lab):
 
 def test_what_no_route_leads_to_ends_too(lab):
     """A reload took the route away: the mail waits, and says why, until its life is over."""
-    h = Hop(lab, options={"retry": {**QUICK, "lifetime": "2s"}})
+    h = Hop(lab, options={"retry": {**QUICK, "lifetime": "10s"}})
     h.down = "451 4.3.2 not now"
     mid = h.send(["<a@example.com>"])
     h.s.wait_event("outcome", id=mid)
@@ -276,20 +277,21 @@ def test_what_no_route_leads_to_ends_too(lab):
     n, = h.notices(1)
     g, = n.groups
     equal((g["Action"], g["Status"]), ("failed", "4.4.7"))
-    equal(g["Diagnostic-Code"], "X-Signet; expired after 2 seconds; last answer: no route leads to its domain")
+    equal(g["Diagnostic-Code"], "X-Signet; expired after 10 seconds; last answer: no route leads to its domain")
 
 
 def test_a_dead_site_ends_many_lives_at_once(lab):
     """However many wait there, and however rarely the site is tried."""
     h = Hop(lab, options={"retry": {**QUICK, "first": "1500ms", "max": "1500ms", "lifetime": "1s"}})
     h.peer.stop()
+    began = time.monotonic()
     with h.s.login() as c:
         for i in range(60):
             reply(c.message(h.s.sender, f"a{i}@example.com", f"From: {h.s.sender}\r\n\r\nhi\r\n"), "250 *")
     told = [g["Final-Recipient"] for n in h.notices(60) for g in n.groups]
     equal(len(set(told)), 60, "each")
     tries = len(h.s.events("attempt", result="failed"))
-    check(tries <= 4, "the site was tried a few times only", tries, h.s.events("attempt"))
+    check(tries <= 2 + (time.monotonic() - began) / 1.5, "the site was tried a few times only", tries, h.s.events("attempt"))
 
 
 def test_a_dead_site_and_a_delay(lab):
@@ -403,13 +405,14 @@ def test_killed_at_any_time(lab):
     h = Hop(lab)
     sent = set()
     for death in range(10):
+        before = len(h.s.events("notice"))
         with h.s.login() as c:
             for i in range(12):
                 reply(c.message(h.s.sender, f"no{death}-{i}@example.com",
                                 f"From: {h.s.sender}\r\n\r\nhi\r\n"), "250 *")
                 sent.add(f"no{death}-{i}@example.com")
         # Some notices of this round are under way now, and some are not begun.
-        h.s.wait_event("notice", count=len(h.s.events("notice")) + 1 + death % 5)
+        h.s.wait_event("notice", count=before + 1 + death % 5)
         h.s.kill()
         h.s.start()
     h.s.wait_empty()

@@ -114,12 +114,18 @@ def test_what_happens_is_counted(lab):
         reply(c.cmd("MAIL FROM:<a@example.com>"), "530 *")
     with s.login() as c:
         reply(c.message("a@bank.example", "a@example.com", "From: a@bank.example\r\n\r\n"), "550 *")
-        m = p.metrics()
-        equal((m['signet_connections{listener="tls"}'], m['signet_connections{listener="relay"}']),
-              (1, 0), "open connections")
+        wait_for("one open connection", 20,
+                 lambda: ((m := p.metrics())['signet_connections{listener="tls"}'],
+                          m['signet_connections{listener="relay"}']) == (1, 0))
     s.wait_event("outcome", count=8)
     s.wait_event("connection_closed", count=4)
-    m = p.metrics()
+
+    def all_committed():
+        m = p.metrics()
+        return m["signet_commit_operations_sum"] >= 12 and \
+            m["signet_spool_sync_seconds_count"] == m["signet_commit_seconds_count"] and m
+
+    m = wait_for("the last commit", 20, all_committed)
     for what, want in (
             ('signet_connections_total{listener="tls"}', 3),
             ('signet_connections_total{listener="submission"}', 1),
@@ -184,7 +190,7 @@ def test_what_waits_is_told(lab):
     check(m["signet_queue_bytes"] > 500 and m["signet_queue_disk_bytes"] > 500, "bytes")
     equal((m["signet_sites"], m["signet_sites_failing"]), (1, 1), "sites")
     check(m['signet_attempts_total{result="site_failed"}'] >= 1, "attempts")
-    check(m['signet_outcomes_total{outcome="deferred"}'] >= 1, "outcomes")
+    wait_for("outcomes", 20, lambda: p.metrics()['signet_outcomes_total{outcome="deferred"}'] >= 1)
     old = wait_for("an age", 10, lambda: p.metrics()["signet_queue_oldest_age_seconds"])
     check(p.metrics()["signet_queue_oldest_age_seconds"] >= old < 600, "it grows", old)
 

@@ -99,36 +99,36 @@ def test_the_same_wrong_secret_counts_once(lab):
 
 
 def test_answers_come_late_and_hold_up_nobody(lab):
-    s = lab.signet({"guard": {**GUARD["guard"], "delay": "1500ms", "delay_max": "1500ms",
+    s = lab.signet({"guard": {**GUARD["guard"], "delay": "4s", "delay_max": "4s",
                               "ban_after": 0}})
     with s.login(source="127.0.0.4"):
         pass
-    for i in range(2):
+    for i in range(3):
         guess(s, wrong(s.key, i), "127.0.0.3")
     at = time.monotonic()
     with s.raw(source="127.0.0.3") as c:
         c.ehlo()
-        c.line("AUTH PLAIN " + raw.plain("apikey", wrong(s.key, 2)))
+        c.line("AUTH PLAIN " + raw.plain("apikey", wrong(s.key, 3)))
         c.line("NOOP")      # waits its turn behind the answer
         with s.login(source="127.0.0.4") as other:
             reply(other.message(s.sender, "you@example.com", f"From: {s.sender}\r\n\r\nhi\r\n"),
                   "250 2.0.0 Ok: queued as *")
-            check(time.monotonic() - at < 1.4, "others are served meanwhile")
+            check(time.monotonic() - at < 3.9, "others are served meanwhile")
         reply(c.reply(), BAD, "late")
-        check(time.monotonic() - at >= 1.4, "it was late")
+        check(time.monotonic() - at >= 3.9, "it was late")
         reply(c.reply(), "250 2.0.0 *", "NOOP")
     # A right one waits as well: from here a guess and a login are told apart by nothing sooner.
     at = time.monotonic()
     with s.login(source="127.0.0.3"):
-        check(time.monotonic() - at >= 1.4, "late, too")
+        check(time.monotonic() - at >= 3.9, "late, too")
     # Who does not wait for the answer leaves nothing behind; nor does the end of the server.
     with s.raw(source="127.0.0.3") as c:
         c.ehlo()
-        c.line("AUTH PLAIN " + raw.plain("apikey", wrong(s.key, 3)))
+        c.line("AUTH PLAIN " + raw.plain("apikey", wrong(s.key, 4)))
     with s.raw(source="127.0.0.3") as c:
         c.ehlo()
-        c.line("AUTH PLAIN " + raw.plain("apikey", wrong(s.key, 4)))
-        s.wait_event("authentication", count=7)
+        c.line("AUTH PLAIN " + raw.plain("apikey", wrong(s.key, 5)))
+        s.wait_event("authentication", count=8)
         s.stop()
 
 
@@ -352,8 +352,9 @@ def test_who_is_put_out_while_they_wait(lab):
     equal(len(s.wait_event("connection_refused", reason="connections_oldest", count=30)), 30)
     failed = len(s.events("authentication", result="failed"))
     check(failed < 40, "most had waited", failed)
-    for c in late:
+    for c in late[:8]:
         reply(c.auth(s.key), "235 *", "a newcomer")
+    for c in late:
         c.close()
     for c in many:
         c.close()
