@@ -14,6 +14,7 @@
 #include "history/history.h"
 #include "serve/deliver.h"
 #include "serve/generation.h"
+#include "serve/places.h"
 #include "serve/server.h"
 #include "serve/smtp_in.h"
 
@@ -110,13 +111,14 @@ static void make_home(void)
 	static const unsigned char login_key[AUTH_KNOWN_KEY];
 	struct err e = { 0 };
 
+	server.homes = &home;
+	server.n_homes = 1;
+	server.places = places_new(1, smtp_in_call, &server);
 	home = (struct home){ .server = &server, .loop = loop_new(&e) };
 	home.senders = sender_cache_new(4096, hash_key);
 	home.logins = auth_known_new(1024, login_key);
 	home.smtp_in = smtp_in_home_new(&home);
-	must(home.loop && home.senders && home.logins && home.smtp_in, "home", &e);
-	server.homes = &home;
-	server.n_homes = 1;
+	must(server.places && home.loop && home.senders && home.logins && home.smtp_in, "home", &e);
 }
 
 static void make_server(const char *dir)
@@ -163,6 +165,7 @@ static void end_server(void)
 	server.spool_backend->close(server.spool);
 	store_close(server.store);
 	smtp_in_home_free(home.smtp_in);
+	places_free(server.places);
 	generation_enter(NULL, &home);
 	generation_free(generation);
 	sender_cache_free(home.senders);
