@@ -65,10 +65,13 @@ void rig_load_same(struct rig *, const struct sample *, struct arena *a, struct 
 bool rig_has(struct rig *, struct id);
 struct spool_count rig_count(struct rig *);
 
-int spool_conformance(void);
+int spool_record_cases(void);
 int spool_model(void);
 int spool_ahead_cases(void);
 int spool_cut_cases(void);
+int spool_crash_cases(void);
 int spool_damage_cases(void);
+int spool_salvage_cases(void);
+int spool_space_cases(void);
 
 #endif
