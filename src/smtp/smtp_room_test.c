@@ -2,6 +2,7 @@
 #include <stddef.h>
 #include <stdlib.h>
 
+int run_client_talk_tests(void);
 int run_client_tests(void);
 int run_grammar_tests(void);
 int run_pipe_tests(void);
@@ -17,7 +18,8 @@ int main(void)
 	static int (*const groups[])(void) = {
 		run_grammar_tests,      run_session_reply_tests,  run_session_limit_tests,
 		run_session_tests,      run_session_states_tests, run_session_model_tests,
-		run_session_auth_tests, run_client_tests,         run_pipe_tests,
+		run_session_auth_tests, run_client_talk_tests,    run_client_tests,
+		run_pipe_tests,
 	};
 	int failed = 0;
 
