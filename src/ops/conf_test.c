@@ -1,77 +1,9 @@
 /* ops/conf_test.c -- what is read, what stands where nothing is written, and the way back. */
-#include "ops/conf_impl.h"
+#include "ops/conf_rig_test.h"
 
-#include "ops/paths.h"
 #include "ops/room_test.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
-#include <cmocka.h>
-
-static char dir[32];
-
-static int set_up(void **state)
-{
-	snprintf(dir, sizeof dir, "/tmp/conf.XXXXXX");
-	return mkdtemp(dir) ? 0 : -1;
-}
-
-static void file(const char *name, const char *text)
-{
-	char path[80];
-	FILE *f;
-
-	snprintf(path, sizeof path, "%s/%s", dir, name);
-	f = fopen(path, "w");
-	assert_non_null(f);
-	assert_true(fputs(text, f) >= 0);
-	fclose(f);
-}
-
-static void gone(const char *name)
-{
-	char path[80];
-
-	snprintf(path, sizeof path, "%s/%s", dir, name);
-	unlink(path);
-}
-
-static int tear_down(void **state)
-{
-	gone("a.pem"), gone("b.pem"), gone("c"), gone("c.dump");
-	return rmdir(dir);
-}
-
-#define SMALLEST                                                                                   \
-	"tls { certificate = {\"a.pem\"} key = {\"b.pem\"} }\n"                                    \
-	"listener \"one\" { address = {\"127.0.0.1:587\"} }\n"
-
-static const struct conf *read_text(const char *text)
-{
-	struct err e = { 0 };
-	char path[80];
-	const struct conf *c;
-
-	file("a.pem", "");
-	file("b.pem", "");
-	file("c", text);
-	snprintf(path, sizeof path, "%s/c", dir);
-	c = conf_read(path, &e);
-	if (!c)
-		fail_msg("%s", e.text);
-	return c;
-}
-
-static void assert_slice(struct slice got, const char *want)
-{
-	if (!slice_eq(got, slice_str(want)))
-		fail_msg("\"%.*s\" is not \"%s\"", SLICE_ARG(got), want);
-}
 
 /* Every option with its default: in the struct, which the dump is made from. */
 static const char defaults[] =
@@ -250,7 +182,7 @@ static void test_defaults(void **state)
 	/* The format is ours, not anybody's input. */
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wformat-nonliteral"
-	buf_addf(&want, defaults, dir, dir);
+	buf_addf(&want, defaults, conf_dir, conf_dir);
 #pragma GCC diagnostic pop
 	buf_addc(&want, 0);
 	assert_dump(c, &got);
@@ -332,9 +264,9 @@ static void test_everything_else(void **state)
 
 	assert_slice(c->hostname, "mail.example");
 	assert_slice(c->user, "signet");
-	snprintf(path, sizeof path, "%s/state", dir);
+	snprintf(path, sizeof path, "%s/state", conf_dir);
 	assert_slice(c->data_dir, path);
-	snprintf(path, sizeof path, "%s/run/control", dir);
+	snprintf(path, sizeof path, "%s/run/control", conf_dir);
 	assert_slice(c->control_socket, path);
 	assert_int_equal(c->threads, 3);
 	assert_slice(c->spool.path, "/q");
@@ -343,7 +275,7 @@ static void test_everything_else(void **state)
 	assert_int_equal(c->spool.messages_max, 0);
 	assert_int_equal(c->spool.body_memory, 65536);
 	assert_int_equal(c->tls.certificate.n, 2);
-	snprintf(path, sizeof path, "%s/b.pem", dir);
+	snprintf(path, sizeof path, "%s/b.pem", conf_dir);
 	assert_slice(c->tls.certificate.at[1], path);
 	assert_slice(c->tls.key.at[0], path);
 	assert_int_equal(c->limits.line, 512);
@@ -439,7 +371,7 @@ static void test_everything_else(void **state)
 	assert_slice(c->routes[0].name, "kept");
 	assert_int_equal(c->routes[0].domains.n, 2);
 	assert_slice(c->routes[0].domains.at[1], "b.example");
-	snprintf(path, sizeof path, "%s/mail", dir);
+	snprintf(path, sizeof path, "%s/mail", conf_dir);
 	assert_slice(c->routes[0].path, path);
 	assert_int_equal(c->routes[1].domains.n, 1);
 	assert_slice(c->routes[1].domains.at[0], "*");
@@ -448,14 +380,14 @@ static void test_everything_else(void **state)
 	assert_int_equal(c->routes[1].connections, 1);
 	assert_int_equal(c->routes[1].messages_per_connection, 0);
 	assert_slice(c->routes[2].user, "u");
-	snprintf(path, sizeof path, "%s/pw", dir);
+	snprintf(path, sizeof path, "%s/pw", conf_dir);
 	assert_slice(c->routes[2].password_file, path);
 	assert_slice(c->routes[2].ca_file, "/ca.pem");
 	assert_int_equal(c->routes[2].port, 65535);
 	conf_free(c);
 }
 
-/* A dump is a file that means the same. */
+/* A dump is a conf_file that means the same. */
 static void test_dump_again(void **state)
 {
 	static const char *const texts[] = { SMALLEST, other };
@@ -527,233 +459,13 @@ static void test_numbers(void **state)
 	}
 }
 
-/* -- the documentation -- */
-
-static void whole_file(const char *name, struct buf *ret)
-{
-	char path[4096];
-	FILE *f;
-
-	snprintf(path, sizeof path, "%s/%s", OPS_SOURCE_ROOT, name);
-	f = fopen(path, "r");
-	assert_non_null(f);
-	buf_init(ret, 1 << 20);
-	for (int c; (c = fgetc(f)) != EOF;)
-		buf_addc(ret, (char)c);
-	fclose(f);
-	assert_false(ret->failed);
-}
-
-static struct slice between(struct slice text, struct slice from, struct slice to)
-{
-	while (text.n && !slice_starts(text, from))
-		slice_take(&text, 1);
-	assert_true(text.n);
-	slice_take(&text, from.n);
-	for (size_t n = 0; n < text.n; n++)
-		if (slice_starts(slice_from(text, n), to))
-			return slice(text.p, n);
-	fail_msg("no %.*s", SLICE_ARG(to));
-	return S("");
-}
-
-static void test_documentation(void **state)
-{
-	struct buf doc, table;
-	struct slice block;
-
-	whole_file("docs/configuration.md", &doc);
-	buf_init(&table, 1 << 20);
-	buf_addc(&table, '\n');
-	conf_table(&table);
-	assert_false(table.failed);
-	block = between(buf_slice(&doc), S("<!-- options -->\n"), S("<!-- /options -->"));
-	if (!slice_eq(block, buf_slice(&table)))
-		fail_msg("docs/configuration.md does not have this table:\n%.*s",
-			 SLICE_ARG(buf_slice(&table)));
-	buf_done(&doc);
-	buf_done(&table);
-}
-
-/* The examples are files the server would take, their certificates aside. */
-static const struct conf *read_example(struct slice text)
-{
-	struct buf here;
-	const struct conf *c;
-
-	buf_init(&here, 1 << 16);
-	for (size_t i = 0; i < text.n;) {
-		struct slice rest = slice_from(text, i);
-		bool cert =
-		    slice_starts(rest, S("/etc/signet/tls/")) || slice_starts(rest, S("./tls/"));
-
-		if (cert)
-			while (rest.p[0] != '"')
-				slice_take(&rest, 1);
-		buf_add(&here, cert ? S("a.pem") : slice(rest.p, 1));
-		i = text.n - rest.n + !cert;
-	}
-	buf_addc(&here, 0);
-	assert_false(here.failed);
-	c = read_text(here.p);
-	buf_done(&here);
-	return c;
-}
-
-static void assert_production(const struct conf *c)
-{
-	static const char *const ports[] = { "25", "587", "2525", "465" };
-
-	assert_int_equal(c->n_listeners, 4);
-	for (size_t i = 0; i < 4; i++) {
-		char v4[20], v6[20];
-
-		snprintf(v4, sizeof v4, "0.0.0.0:%s", ports[i]);
-		snprintf(v6, sizeof v6, "[::]:%s", ports[i]);
-		assert_int_equal(c->listeners[i].address.n, 2);
-		assert_slice(c->listeners[i].address.at[0], v4);
-		assert_slice(c->listeners[i].address.at[1], v6);
-		assert_slice(c->listeners[i].tls, i == 3 ? "implicit" : "starttls");
-	}
-	assert_slice(c->user, "signet");
-}
-
-static void test_examples(void **state)
-{
-	const struct conf *c;
-	struct buf doc, packaged;
-	struct slice demo, production;
-
-	whole_file("docs/configuration.md", &doc);
-	demo = between(buf_slice(&doc), S("## A demo\n"), S("## "));
-	c = read_example(between(demo, S("```\n"), S("```")));
-	assert_slice(c->routes[0].type, "capture");
-	conf_free(c);
-	production = between(buf_slice(&doc), S("## Production\n"), S("## "));
-	c = read_example(between(production, S("```\n"), S("```")));
-	assert_production(c);
-	conf_free(c);
-	whole_file("packaging/signet.conf", &packaged);
-	c = read_example(buf_slice(&packaged));
-	assert_production(c);
-	conf_free(c);
-	buf_done(&doc);
-	buf_done(&packaged);
-}
-
-/* Which options wait for a restart is told option by option: everything at once, and one of each
- * kind alone. */
-static void test_waiting(void **state)
-{
-	static const struct {
-		const char *more, *want;
-	} cases[] = {
-		{ "", "" },
-		{ "hostname = x limits { line = 1K } log { format = json } retry { max = 1h }",
-		  "" },
-		{ "threads = 2", "threads" },
-		{ "user = x", "user" },
-		{ "log { format = text }", "log.format" },
-		{ "spool { path = q segment = 2M reserve = 1M messages_max = 1 body_memory = 1M }\n"
-		  "data_dir = x\ncontrol_socket = y",
-		  "data_dir, control_socket, spool.path, spool.segment, spool.reserve, "
-		  "spool.messages_max" },
-	};
-	const struct conf *c = read_text(SMALLEST);
-
-	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-		char text[400];
-		const struct conf *now;
-		struct buf got;
-
-		snprintf(text, sizeof text, "%s%s\n", SMALLEST, cases[i].more);
-		now = read_text(text);
-		buf_init(&got, 1000);
-		conf_waiting(c, now, &got);
-		assert_slice(buf_slice(&got), cases[i].want);
-		buf_done(&got);
-		conf_free(now);
-	}
-	conf_free(c);
-}
-
-static void test_same_route(void **state)
-{
-	static const char route[] =
-	    "route \"a\" { domains = { \"x\", \"y\" } host = h port = 25 }\n";
-	static const char *const others[] = {
-		"route \"b\" { domains = { \"x\", \"y\" } host = h port = 25 }\n",
-		"route \"a\" { domains = { \"x\", \"z\" } host = h port = 25 }\n",
-		"route \"a\" { domains = { \"x\" } host = h port = 25 }\n",
-		"route \"a\" { domains = { \"x\", \"y\" } host = h port = 26 }\n",
-		"route \"a\" { domains = { \"x\", \"y\" } host = i port = 25 }\n",
-		"route \"a\" { domains = { \"x\", \"y\" } host = h port = 25 tls = may }\n",
-	};
-	char text[400];
-	const struct conf *c, *d;
-
-	snprintf(text, sizeof text, "%s%s", SMALLEST, route);
-	c = read_text(text);
-	d = read_text(text);
-	assert_true(conf_route_same(&c->routes[0], &d->routes[0]));
-	conf_free(d);
-	for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
-		snprintf(text, sizeof text, "%s%s", SMALLEST, others[i]);
-		d = read_text(text);
-		assert_false(conf_route_same(&c->routes[0], &d->routes[0]));
-		conf_free(d);
-	}
-	/* Owners are counted. */
-	assert_ptr_equal(conf_hold(c), c);
-	conf_free(c);
-	assert_slice(c->routes[0].host, "h");
-	conf_free(c);
-}
-
-/* The socket is found as far as the file can be read. */
-static void test_peek(void **state)
-{
-	static const struct {
-		const char *text,
-		    *want; /* want: below the directory when it does not begin with "/" */
-	} cases[] = {
-		{ SMALLEST, "/run/signet/control" },
-		{ "control_socket = \"/x/y\"\n" SMALLEST, "/x/y" },
-		{ "control_socket = c.sock\n" SMALLEST, "c.sock" },
-		{ "control_socket = c.sock\nlimits {\n", "c.sock" },
-		{ "control_socket = c.sock\nnonsense = 1\n", "c.sock" },
-		{ "control_socket = c.sock\ntls { key = none.pem }\n", "c.sock" },
-		{ "nonsense = 1\ncontrol_socket = c.sock\n", "/run/signet/control" },
-	};
-	char path[80], want[120];
-	struct buf got;
-
-	snprintf(path, sizeof path, "%s/c", dir);
-	buf_init(&got, 4096);
-	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-		file("c", cases[i].text);
-		snprintf(want, sizeof want, "%s%s%s", cases[i].want[0] == '/' ? "" : dir,
-			 cases[i].want[0] == '/' ? "" : "/", cases[i].want);
-		buf_clear(&got);
-		conf_peek_socket(path, &got);
-		assert_slice(buf_slice(&got), want);
-	}
-	gone("c");
-	buf_clear(&got);
-	conf_peek_socket(path, &got);
-	assert_slice(buf_slice(&got), "/run/signet/control");
-	buf_done(&got);
-}
-
 int test_conf(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_defaults),        cmocka_unit_test(test_no_routes),
 		cmocka_unit_test(test_everything_else), cmocka_unit_test(test_dump_again),
-		cmocka_unit_test(test_numbers),         cmocka_unit_test(test_documentation),
-		cmocka_unit_test(test_examples),        cmocka_unit_test(test_waiting),
-		cmocka_unit_test(test_same_route),      cmocka_unit_test(test_peek),
+		cmocka_unit_test(test_numbers),
 	};
 
-	return cmocka_run_group_tests_name("conf", tests, set_up, tear_down);
+	return cmocka_run_group_tests_name("conf", tests, conf_set_up, conf_tear_down);
 }

@@ -3,7 +3,9 @@
 #define OPS_ROOM_TEST_H
 
 int test_conf(void);
+int test_conf_doc(void);
 int test_conf_errors(void);
+int test_conf_use(void);
 int test_log(void);
 int test_metrics(void);
 int test_readable_room(void);
