@@ -45,7 +45,7 @@ void *__wrap_realloc(void *p, size_t n)
 
 int main(void)
 {
-	return route_tests() + operate_tests() + outcome_tests() + bounce_tests() + submit_tests() +
-	       schedule_tests() + schedule_mx_tests() + schedule_change_tests() + site_tests() +
-	       mx_tests();
+	return route_tests() + operate_tests() + outcome_tests() + bounce_tests() +
+	       submit_head_tests() + submit_tests() + schedule_tests() + schedule_mx_tests() +
+	       schedule_change_tests() + site_tests() + mx_tests();
 }

@@ -36,6 +36,7 @@ int bounce_tests(void);
 int operate_tests(void);
 int outcome_tests(void);
 int route_tests(void);
+int submit_head_tests(void);
 int submit_tests(void);
 
 #endif
