@@ -118,7 +118,7 @@ static void end(struct reload *r, bool ok)
 		begin(r);
 }
 
-/* What is to be known about a generation that enters. */
+/* What is to be known about a generation that has entered. */
 static void note(struct reload *r)
 {
 	struct api_reload *v = &r->last;
@@ -150,6 +150,7 @@ static void refuse(struct reload *r)
 
 static void all_swapped(struct reload *r)
 {
+	note(r);
 	/* At the end the homes walk the list: then it stays as it is. */
 	if (r->running->stop_asked) {
 		free(r->plan.at);
@@ -233,7 +234,6 @@ static void read_done(struct job *job)
 		refuse(r);
 		return;
 	}
-	note(r);
 	swap_all(r);
 }
 
