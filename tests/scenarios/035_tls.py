@@ -4,11 +4,11 @@ import re
 import socket
 import ssl
 import subprocess
-import time
 
 from lab import raw
 from lab.lab import check, equal, reply
 from lab.peers import make_cert
+from lab.raw import wait_for
 
 V2, V3 = ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3
 DOORS = ("starttls", "tls")
@@ -100,15 +100,22 @@ def test_no_renegotiation(lab, s):
     for door in DOORS:
         p = subprocess.Popen(command(s, door, "-tls1_2"), stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                              stderr=subprocess.STDOUT)
+        out = b""
+
+        def told():
+            nonlocal out
+            out += p.stdout.read() or b""
+            return b"no renegotiation" in out or p.poll() is not None
+
         try:
-            time.sleep(0.5)       # a letter is a command of s_client's once it is connected
-            p.stdin.write(b"R\n")
+            os.set_blocking(p.stdout.fileno(), False)
+            p.stdin.write(b"R\n")  # a letter is a command of s_client's; read once it is connected
             p.stdin.flush()
-            time.sleep(0.5)
-            out = p.communicate(timeout=10)[0].decode("utf-8", "replace")
+            wait_for("its end", 20, told, 0.05)
         finally:
             p.kill()
             p.wait()
+        out = out.decode("utf-8", "replace")
         check("RENEGOTIATING" in out and "no renegotiation" in out, "refused", out[-500:])
 
 

@@ -52,14 +52,14 @@ def test_timeouts_keep_their_length(lab):
         at = time.monotonic()
         shift(-3600)
         reply(c.reply(), "421 4.4.2 Timeout, closing connection")
-        check(2.5 < time.monotonic() - at < 6, "took", time.monotonic() - at)
+        check(2.5 < time.monotonic() - at < 12, "took", time.monotonic() - at)
     with s.login() as c:
         at = time.monotonic()
         shift(30 * 86400)
         check(c.quiet(1.5), "nothing for 1.5 s")
         c.sock.settimeout(10)
         reply(c.reply(), "421 4.4.2 Timeout, closing connection")
-        check(2.5 < time.monotonic() - at < 6, "took", time.monotonic() - at)
+        check(2.5 < time.monotonic() - at < 12, "took", time.monotonic() - at)
 
 
 def test_retries_do_not_storm(lab):

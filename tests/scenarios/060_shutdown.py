@@ -129,10 +129,12 @@ def test_second_sigterm_is_harmless(lab):
 
 def test_every_connection_at_rest_hears_the_reply_to_its_quit(lab):
     """QUIT, and its reply is waited for (RFC 5321 4.1.1.10), by each of several connections."""
-    quits = []
+    quits, all_here = [], threading.Event()
 
     def talk(line):
         say = line.say
+        if h.sessions == 3:
+            all_here.set()
 
         def slow(text):
             if text == "221 bye":
@@ -143,8 +145,8 @@ def test_every_connection_at_rest_hears_the_reply_to_its_quit(lab):
                 except BlockingIOError:
                     quits.append("waits")
                 line.sock.setblocking(True)
-            if text == "250 taken":
-                time.sleep(0.4)
+            if text == "250 taken":   # none is free for a second message before all are there
+                all_here.wait(20)
             say(text)
 
         line.say = slow

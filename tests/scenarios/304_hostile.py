@@ -137,9 +137,9 @@ def context(lab, w, more):
 
 def options(w):
     must = [f"{n}.example" for n, (_, _, more) in TABLE.items() if more.get("must")]
-    quick = {k: "2s" for k in ("connect", "greeting", "ehlo", "tls", "mail", "rcpt", "data", "body",
+    quick = {k: "4s" for k in ("connect", "greeting", "ehlo", "tls", "mail", "rcpt", "data", "body",
                                "quit", "idle")}
-    o = w.options({"delivery": {**quick, "dot": "2s"},
+    o = w.options({"delivery": {**quick, "dot": "4s"},
                    # One attempt each: what is put off stays so.
                    "retry": {"first": "1h", "max": "1h", "jitter": 0}})
     world = o[("route", "world")]

@@ -166,7 +166,7 @@ def test_key_revoked_and_its_mail_cancelled(lab):
 
 def test_key_expired(lab):
     m = Mail(lab)
-    id, key = m.s.new_key("shop", "--expires", "2")
+    id, key = m.s.new_key("shop", "--expires", "5")
     with m.s.login(key=key) as c:
         reply(m.send(c, "before"), "250 2.0.0 *")
         wait_for("its end", 15, lambda: m.s.ctl("key", "show", id)["state"] == "expired")
