@@ -42,9 +42,11 @@ struct conf_issuer {
 	uint64_t timeout, fresh;
 };
 
+#define CONF_THREADS_MAX 64
+
 struct conf {
 	struct slice hostname, user, data_dir, control_socket;
-	uint64_t threads;
+	uint64_t threads; /* 0: as many as cores, CONF_THREADS_MAX at most */
 	struct {
 		struct slice path;
 		uint64_t segment, reserve, messages_max, body_memory;

@@ -45,7 +45,7 @@ const struct conf_option conf_options[] = {
 	{ IN_TOP, "user",           CONF_STRING, TOP(user),           "",          0, 64,  NULL, "when started as root: the user to become after binding; empty: stay", RESTART },
 	{ IN_TOP, "data_dir",       CONF_PATH,   TOP(data_dir),       "/var/lib/signet", 1, 4000, NULL, "database and master key", RESTART },
 	{ IN_TOP, "control_socket", CONF_PATH,   TOP(control_socket), "/run/signet/control", 1, 107, NULL, "where the command line reaches the server; root and its own user only", RESTART },
-	{ IN_TOP, "threads",        CONF_UINT,   TOP(threads),        "0",         0, 64,  NULL, "event loops; 0: one for each core", RESTART },
+	{ IN_TOP, "threads",        CONF_UINT,   TOP(threads),        "0",         0, CONF_THREADS_MAX, NULL, "event loops; 0: one for each core that it may use, 64 at most", RESTART },
 
 	{ IN_SPOOL, "path",         CONF_PATH,   TOP(spool.path),     "/var/spool/signet", 1, 4000, NULL, "directory of the queue", RESTART },
 	{ IN_SPOOL, "segment",      CONF_SIZE,   TOP(spool.segment),  "64M", 1 MI, 1 GI, NULL, "size of a segment file", RESTART },

@@ -2,11 +2,12 @@
 #include "serve/places.h"
 
 #include "base/must.h"
+#include "ops/conf.h"
 
 #include <pthread.h>
 #include <stdlib.h>
 
-#define HOMES_MAX 64
+_Static_assert(CONF_THREADS_MAX <= 64, "a bit for each home");
 
 struct place_queue {
 	struct place *first, *last;
@@ -16,7 +17,7 @@ struct places {
 	pthread_mutex_t lock;
 	uint64_t taken; /* those who were called have given theirs up */
 	struct place_queue strangers;
-	struct place_queue called[HOMES_MAX];
+	struct place_queue called[CONF_THREADS_MAX];
 	uint64_t awake; /* a bit for each home that was woken, and has not looked yet */
 	unsigned homes;
 	void (*wake)(void *arg, unsigned home);
@@ -27,7 +28,7 @@ struct places *places_new(unsigned homes, void (*wake)(void *arg, unsigned home)
 {
 	struct places *p = calloc(1, sizeof *p);
 
-	MUST(homes > 0 && homes <= HOMES_MAX);
+	MUST(homes > 0 && homes <= CONF_THREADS_MAX);
 	if (!p)
 		return NULL;
 	pthread_mutex_init(&p->lock, NULL);

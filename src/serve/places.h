@@ -27,7 +27,7 @@ struct place {
 };
 
 /* wake: somebody of this home was called; from any thread, without the lock, and not again before
- * places_called() had nobody left. homes: 1 to 64. NULL: out of memory. */
+ * places_called() had nobody left. homes: 1 to CONF_THREADS_MAX. NULL: out of memory. */
 struct places *places_new(unsigned homes, void (*wake)(void *arg, unsigned home), void *arg);
 /* Nobody is left. */
 void places_free(struct places *);

@@ -20,6 +20,7 @@
 #include "serve/validation.h"
 #include "serve/watch.h"
 
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/resource.h>
@@ -43,15 +44,22 @@ static int complain(int code, const char *text)
 	return code;
 }
 
+/* What sched_setaffinity(2), a cpuset or a container leaves us. */
+static unsigned cores(void)
+{
+	cpu_set_t set;
+	long n = sched_getaffinity(0, sizeof set, &set) ? sysconf(_SC_NPROCESSORS_ONLN)
+							: CPU_COUNT(&set);
+
+	return n < 1 ? 1 : n > CONF_THREADS_MAX ? CONF_THREADS_MAX : (unsigned)n;
+}
+
 static bool make_homes(struct running *r, struct err *e)
 {
 	struct server *s = &r->server;
-	long cores = sysconf(_SC_NPROCESSORS_ONLN);
 	unsigned char login_key[AUTH_KNOWN_KEY];
 
-	s->n_homes = s->boot->threads ? (unsigned)s->boot->threads
-		     : cores > 0      ? (unsigned)cores
-				      : 1;
+	s->n_homes = s->boot->threads ? (unsigned)s->boot->threads : cores();
 	s->homes = calloc(s->n_homes, sizeof *s->homes);
 	s->places = places_new(s->n_homes, smtp_in_call, s);
 	if (!s->homes || !s->places)

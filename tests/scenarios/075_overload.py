@@ -113,6 +113,18 @@ def under(lab, mode, door, connections, most_mb, **more):
     wait_for("rest when it is over", 60, lambda: used_in_a_second(s.pid()) < 0.2)
 
 
+def test_a_loop_for_each_core(lab):
+    """Of those that it may use, and not of a machine with more than there can be loops."""
+    env = {"LD_PRELOAD": lab.build_shim("cores")}
+    for cores, loops in ((1, 1), (3, 3), (200, 64)):
+        s = lab.signet({"threads": 0}, env={**env, "CORES": str(cores)})
+        equal(s.wait_event("started")[0]["threads"], loops, f"with {cores} cores")
+        with s.login() as c:
+            reply(c.message(s.sender, "you@example.com", f"From: {s.sender}\r\n\r\nhi\r\n"), "250 2.0.0 *")
+        s.wait_empty()
+        s.stop()
+
+
 def test_places_are_for_those_who_log_in(lab):
     """With all places taken the oldest stranger goes; nobody who has logged in does."""
     s = lab.signet({"threads": 1, "limits": {"connections": 4}})
