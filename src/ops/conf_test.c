@@ -387,7 +387,7 @@ static void test_everything_else(void **state)
 	conf_free(c);
 }
 
-/* A dump is a conf_file that means the same. */
+/* A dump is a file that means the same. */
 static void test_dump_again(void **state)
 {
 	static const char *const texts[] = { SMALLEST, other };

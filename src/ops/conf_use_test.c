@@ -75,7 +75,7 @@ static void test_same_route(void **state)
 	conf_free(c);
 }
 
-/* The socket is found as far as the conf_file can be read. */
+/* The socket is found as far as the file can be read. */
 static void test_peek(void **state)
 {
 	static const struct {
