@@ -41,12 +41,6 @@ int account_fix_end(void **state)
 	return 0;
 }
 
-void assert_kind(const struct err *e, enum err_kind kind)
-{
-	if (e->kind != kind)
-		fail_msg("%s, not %s: %s", err_kind_name(e->kind), err_kind_name(kind), e->text);
-}
-
 void assert_trail(struct fix *f, uint64_t account, uint64_t from_ms, const char *acts)
 {
 	struct trail_row *rows;
@@ -185,7 +179,7 @@ static void test_faults(void **state)
 		ok = account_add(f->h, &alice, S("shop"), &a, &f->e);
 		store_memory_fail(f->s, 0);
 		if (!ok) {
-			assert_kind(&f->e, ERR_LATER);
+			assert_err(&f->e, ERR_LATER);
 			OK(f, account_list(f->h, S(""), 9, &f->a, &list, &n, &f->e));
 			assert_int_equal(n, 0);
 		}

@@ -177,7 +177,7 @@ static void test_scopes(void **state)
 
 	for (size_t i = 0; i < LEN(bad); i++) {
 		assert_false(scopes_parse(slice_str(bad[i]), &s, &e));
-		assert_kind(&e, ERR_INPUT);
+		assert_err(&e, ERR_INPUT);
 	}
 	assert_true(scopes_have(s, SCOPE_API_KEYS_READ)); /* untouched on failure */
 	for (size_t i = 0; i < SCOPE_COUNT; i++) {

@@ -1,6 +1,7 @@
 /* auth/login_test.c -- every reason, its answer, and what each costs. */
 #include "auth/known.h"
 #include "auth/room_test.h"
+#include "base/err_test.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -31,12 +32,6 @@ struct fix {
 };
 
 static const struct actor by = { { "uid:0", 5 }, 1000 };
-
-#define OK(f, call)                                                                                \
-	do {                                                                                       \
-		if (!(call))                                                                       \
-			fail_msg(#call ": %s", (f)->e.text);                                       \
-	} while (0)
 
 static void import(struct fix *f, uint64_t account, const char *text, struct scopes scopes,
 		   uint64_t expires_ms)

@@ -2,6 +2,7 @@
  */
 #include "auth/known.h"
 #include "auth/room_test.h"
+#include "base/err_test.h"
 #include "digest/md5.h"
 #include "keyring/keyring.h"
 
@@ -42,12 +43,6 @@ struct fix {
 	struct keyring *keyring;
 	uint64_t account;
 };
-
-#define OK(f, call)                                                                                \
-	do {                                                                                       \
-		if (!(call))                                                                       \
-			fail_msg(#call ": %s", (f)->e.text);                                       \
-	} while (0)
 
 static void import(struct fix *f, uint64_t account, const char *text, const struct key_spec *more)
 {

@@ -2,6 +2,7 @@
 #include "sender/may_send.h"
 
 #include "account/account.h"
+#include "base/err_test.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -22,18 +23,6 @@ struct fix {
 };
 
 static const struct actor by = { { "uid:0", 5 }, 1000 };
-
-#define OK(f, call)                                                                                \
-	do {                                                                                       \
-		if (!(call))                                                                       \
-			fail_msg(#call ": %s", (f)->e.text);                                       \
-	} while (0)
-#define FAILS(f, wanted, call)                                                                     \
-	do {                                                                                       \
-		assert_false(call);                                                                \
-		if ((f)->e.kind != (wanted))                                                       \
-			fail_msg(#call ": %s", (f)->e.text);                                       \
-	} while (0)
 
 static int begin(void **state)
 {

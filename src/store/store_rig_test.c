@@ -79,12 +79,6 @@ int end_test(void **state)
 	return 0;
 }
 
-void assert_err(const struct err *e, enum err_kind kind)
-{
-	if (e->kind != kind)
-		fail_msg("%s, not %s: %s", err_kind_name(e->kind), err_kind_name(kind), e->text);
-}
-
 void key_row(struct val *v, int64_t account, struct slice key, int64_t n, struct slice data)
 {
 	v[0] = val_int(account);

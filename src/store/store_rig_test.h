@@ -2,6 +2,7 @@
 #ifndef STORE_STORE_RIG_TEST_H
 #define STORE_STORE_RIG_TEST_H
 
+#include "base/err_test.h"
 #include "store/store.h"
 
 #include <setjmp.h>
@@ -38,18 +39,6 @@ int with_memory(void **state);
 int end_test(void **state);
 void wipe_files(void);
 struct store *open_at(const struct store_backend *, uint32_t busy_ms, struct err *);
-
-void assert_err(const struct err *, enum err_kind);
-#define OK(f, call)                                                                                \
-	do {                                                                                       \
-		if (!(call))                                                                       \
-			fail_msg(#call ": %s", (f)->e.text);                                       \
-	} while (0)
-#define FAILS(f, wanted, call)                                                                     \
-	do {                                                                                       \
-		assert_false(call);                                                                \
-		assert_err(&(f)->e, wanted);                                                       \
-	} while (0)
 
 /* A row of `keyed`. */
 void key_row(struct val *, int64_t account, struct slice key, int64_t n, struct slice data);
